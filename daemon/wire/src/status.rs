@@ -1,0 +1,27 @@
+//! `/health` and `/ready`.
+
+use serde::{Deserialize, Serialize};
+
+/// `/health`: the daemon is alive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthAnswer {
+    /// `ok`.
+    pub status: String,
+    /// The daemon's version.
+    pub version: String,
+}
+
+/// `/ready`: whether the default engine can answer; status 200 if so, 503 if not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadyAnswer {
+    /// `ready`, `loading`, `failed` or `draining`.
+    pub status: String,
+    /// The default engine, as configured.
+    pub engine: String,
+    /// The engine that answers in its place because its own model can't be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_by: Option<String>,
+    /// Why it is not ready, or why another engine answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}

@@ -1,0 +1,1 @@
+//! From logits to text, written once for all local engines.

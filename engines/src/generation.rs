@@ -1,0 +1,158 @@
+//! What an engine answers: a stream of events that ends with one `Finished`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{EngineError, Result};
+use crate::request::TokenId;
+
+/// One event of a generation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TextEvent {
+    /// A piece of text in whole characters, and the tokens it came with.
+    ///
+    /// A piece may be empty (its token's bytes wait for the rest of a character or of a stop string), and a flush may bring
+    /// text without a token.
+    Text {
+        /// Whole characters; the pieces joined are the answer.
+        text: String,
+        /// The tokens this event accounts for.
+        tokens: Vec<Token>,
+    },
+    /// The end, once and last.
+    Finished(Finish),
+}
+
+/// One generated token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Token {
+    /// Its number in the vocabulary.
+    pub id: TokenId,
+    /// The bytes it stands for; often no whole character.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of the probability the model gave it, before any sampling setting; `None` unless asked for.
+    pub logprob: Option<f32>,
+    /// The likeliest tokens at this place with their log probabilities, likeliest first; empty unless asked for.
+    pub top: Vec<(TokenId, f32)>,
+}
+
+/// How a generation ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finish {
+    /// Why it ended.
+    pub reason: FinishReason,
+    /// What it took.
+    pub usage: Usage,
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model said that the text is complete.
+    EndOfText,
+    /// This stop string would have come next.
+    StopString(String),
+    /// As many tokens as were allowed.
+    Length,
+}
+
+impl FinishReason {
+    /// `stop` or `length`, the words that OpenAI's API made standard.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::EndOfText | Self::StopString(_) => "stop",
+            Self::Length => "length",
+        }
+    }
+}
+
+/// Tokens a request took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens generated, an end-of-text token not counted.
+    pub completion_tokens: usize,
+    /// Tokens of the prompt that were still in the KV cache of an earlier request.
+    pub cached_tokens: usize,
+}
+
+/// What an engine settled before it began; enough, with the request, to run it again.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Beginning {
+    /// The seed in force: the request's, or the one chosen for it.
+    pub seed: u64,
+    /// The prompt as text; of a chat, what the template made of it.
+    pub prompt_text: Arc<str>,
+    /// The prompt as tokens; empty where the engine doesn't know them (an upstream).
+    pub prompt_tokens: Arc<[TokenId]>,
+    /// The most tokens this answer can have.
+    pub max_tokens: usize,
+}
+
+/// A live stream of text. Dropping it cancels the work.
+pub struct Generation {
+    beginning: Beginning,
+    events: Pin<Box<dyn Stream<Item = Result<TextEvent>> + Send>>,
+    over: bool,
+}
+
+/// A whole answer, collected.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    /// The text.
+    pub text: String,
+    /// Its tokens.
+    pub tokens: Vec<Token>,
+    /// How it ended.
+    pub finish: Finish,
+}
+
+impl Generation {
+    /// A generation from its events. What comes after the first `Finished` or error is dropped; a stream that ends without
+    /// either ends with [`EngineError::Stopped`].
+    pub fn new(beginning: Beginning, events: impl Stream<Item = Result<TextEvent>> + Send + 'static) -> Self {
+        Self { beginning, events: Box::pin(events), over: false }
+    }
+
+    /// What was settled before the first token.
+    pub fn beginning(&self) -> &Beginning {
+        &self.beginning
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// The error the stream ended with.
+    pub async fn collect(mut self) -> Result<Completion> {
+        let (mut text, mut tokens) = (String::new(), Vec::new());
+        while let Some(event) = self.next().await {
+            match event? {
+                TextEvent::Text { text: piece, tokens: new } => {
+                    text.push_str(&piece);
+                    tokens.extend(new);
+                }
+                TextEvent::Finished(finish) => return Ok(Completion { text, tokens, finish }),
+            }
+        }
+        Err(EngineError::Stopped)
+    }
+}
+
+impl Stream for Generation {
+    type Item = Result<TextEvent>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let event = ready!(self.events.as_mut().poll_next(cx)).unwrap_or(Err(EngineError::Stopped));
+        self.over = !matches!(event, Ok(TextEvent::Text { .. }));
+        Poll::Ready(Some(event))
+    }
+}

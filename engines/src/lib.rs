@@ -1,0 +1,39 @@
+//! Language models on this machine, behind one trait.
+//!
+//! The way of a request: the daemon hands a [`GenerateRequest`] to a [`TextEngine`] and reads the [`Generation`] it gets. For a model
+//! that runs in this process, [`local::LocalEngine`] is that engine: it renders and encodes the prompt, queues it, and its one
+//! thread feeds a [`model::Model`] step by step, all requests side by side; [`decoding`] chooses each token and turns bytes into text.
+//!
+//! - [`text_engine`]: the trait that the daemon sees
+//! - [`request`], [`generation`], [`error`]: what goes in, what comes out, what can go wrong
+//! - [`registry`]: backends by name, those of this crate and those of others
+//! - [`model`]: the seam for local engines
+//! - [`local`]: admission, the engine's thread, continuous batching
+//! - [`decoding`]: sampling, stop strings, whole characters
+//! - [`chat`]: conversations and chat templates
+//! - [`hub`]: where model files come from
+//! - [`gpt2`]: GPT-2 on candle
+//! - `llama`: GGUF on llama.cpp (feature `llama-cpp`)
+//! - `testkit`: a scripted model and the conformance kit (feature `testkit`)
+
+pub mod chat;
+pub mod decoding;
+pub mod error;
+pub mod generation;
+pub mod gpt2;
+pub mod hub;
+#[cfg(feature = "llama-cpp")]
+pub mod llama;
+pub mod local;
+pub mod model;
+pub mod registry;
+pub mod request;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+pub mod text_engine;
+
+pub use error::EngineError;
+pub use generation::{Beginning, Completion, Finish, FinishReason, Generation, TextEvent, Token, Usage};
+pub use registry::{Backend, Engines, Opening};
+pub use request::{Constraint, GenerateRequest, MaxTokens, Prompt, Sampling, TokenId};
+pub use text_engine::{Capabilities, Circumstance, Determinism, Embedding, EngineInfo, Health, State, TextEngine};

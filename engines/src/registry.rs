@@ -1,0 +1,142 @@
+//! Backends by name. The registry is the only place that knows them.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use figment::value::Value;
+use serde::de::DeserializeOwned;
+
+use crate::error::Result;
+use crate::text_engine::TextEngine;
+
+/// A kind of engine: a configuration of its own, and how to open an engine from it.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// The engine's table in the configuration, without the keys `backend` and `fallback` that all engines share. It should
+    /// carry `#[serde(deny_unknown_fields)]`, so that a misspelt key is explained.
+    type Config: DeserializeOwned + Send + Sync + 'static;
+
+    /// Fetches the model's files ahead of time and tells where they are.
+    ///
+    /// # Errors
+    /// [`crate::EngineError::Unavailable`] with what to do about it.
+    async fn fetch(&self, _opening: &Opening, _config: &Self::Config) -> Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+
+    /// Opens the engine: fetches what is missing and loads the model.
+    ///
+    /// # Errors
+    /// [`crate::EngineError::Unavailable`] with what to do about it.
+    async fn open(&self, opening: &Opening, config: &Self::Config) -> Result<Arc<dyn TextEngine>>;
+}
+
+/// What an engine is told besides its own table.
+#[derive(Debug, Clone, Default)]
+pub struct Opening {
+    /// The engine's name in the configuration.
+    pub name: String,
+    /// The folder that a relative path in `model` starts from.
+    pub base: PathBuf,
+}
+
+/// The backends there are.
+#[derive(Default)]
+pub struct Engines {
+    backends: BTreeMap<&'static str, Box<dyn AnyBackend>>,
+}
+
+impl Engines {
+    /// No backend at all.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The backends of this crate.
+    pub fn builtin() -> Self {
+        let engines = Self::none().with("gpt2", crate::gpt2::Gpt2);
+        #[cfg(feature = "llama-cpp")]
+        let engines = engines.with("llama-cpp", crate::llama::LlamaCpp);
+        engines
+    }
+
+    /// One more backend; it takes the place of an earlier one of the same name.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, backend: impl Backend) -> Self {
+        self.backends.insert(name, Box::new(Arc::new(backend)));
+        self
+    }
+
+    /// The names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.backends.keys().copied()
+    }
+
+    /// Reads an engine's table as the named backend's configuration. `None`: there is no such backend.
+    ///
+    /// # Errors
+    /// What figment says of the table; its path is relative to the table.
+    #[allow(clippy::result_large_err)] // figment's error is what it is; this runs once per engine.
+    pub fn prepare(&self, backend: &str, table: &Value) -> Option<Result<Prepared, figment::Error>> {
+        Some(self.backends.get(backend)?.prepare(table))
+    }
+}
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A backend with a checked configuration, ready to be opened.
+pub struct Prepared(Box<dyn AnyPrepared>);
+
+impl Prepared {
+    /// Fetches the model's files and tells where they are.
+    ///
+    /// # Errors
+    /// As [`Backend::fetch`].
+    pub async fn fetch(&self, opening: &Opening) -> Result<Vec<PathBuf>> {
+        self.0.fetch(opening).await
+    }
+
+    /// Opens the engine.
+    ///
+    /// # Errors
+    /// As [`Backend::open`].
+    pub async fn open(&self, opening: &Opening) -> Result<Arc<dyn TextEngine>> {
+        self.0.open(opening).await
+    }
+}
+
+/// [`Backend`] without its configuration's type.
+trait AnyBackend: Send + Sync {
+    #[allow(clippy::result_large_err)]
+    fn prepare(&self, table: &Value) -> Result<Prepared, figment::Error>;
+}
+
+impl<B: Backend> AnyBackend for Arc<B> {
+    fn prepare(&self, table: &Value) -> Result<Prepared, figment::Error> {
+        Ok(Prepared(Box::new(Checked { backend: self.clone(), config: table.deserialize::<B::Config>()? })))
+    }
+}
+
+trait AnyPrepared: Send + Sync {
+    fn fetch<'a>(&'a self, opening: &'a Opening) -> BoxFuture<'a, Result<Vec<PathBuf>>>;
+    fn open<'a>(&'a self, opening: &'a Opening) -> BoxFuture<'a, Result<Arc<dyn TextEngine>>>;
+}
+
+struct Checked<B: Backend> {
+    backend: Arc<B>,
+    config: B::Config,
+}
+
+impl<B: Backend> AnyPrepared for Checked<B> {
+    fn fetch<'a>(&'a self, opening: &'a Opening) -> BoxFuture<'a, Result<Vec<PathBuf>>> {
+        Box::pin(self.backend.fetch(opening, &self.config))
+    }
+
+    fn open<'a>(&'a self, opening: &'a Opening) -> BoxFuture<'a, Result<Arc<dyn TextEngine>>> {
+        Box::pin(self.backend.open(opening, &self.config))
+    }
+}

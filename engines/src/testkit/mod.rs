@@ -1,0 +1,1 @@
+//! For the tests of engines: a scripted model and the conformance kit.

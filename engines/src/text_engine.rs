@@ -1,0 +1,180 @@
+//! `TextEngine`: all that the daemon ever sees of an engine.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{EngineError, Result};
+use crate::generation::Generation;
+use crate::request::{GenerateRequest, TokenId};
+
+/// Something that turns a prompt into text.
+#[async_trait]
+pub trait TextEngine: Send + Sync {
+    /// What this engine is. It may change when a model is loaded anew.
+    fn info(&self) -> Arc<EngineInfo>;
+
+    /// How it is at this moment.
+    fn health(&self) -> Health;
+
+    /// Begins a generation. It never waits for the model: a request that can't be served is refused here, before any text.
+    ///
+    /// # Errors
+    /// Whatever of [`EngineError`] makes the request pointless or untimely.
+    async fn generate(&self, request: GenerateRequest) -> Result<Generation>;
+
+    /// The tokens of a text, without any that the model puts in front of a prompt.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] where the engine doesn't know its vocabulary.
+    async fn tokenize(&self, _text: &str) -> Result<Vec<TokenId>> {
+        Err(self.unsupported("tokenize"))
+    }
+
+    /// The text of tokens; bytes that are no whole character become U+FFFD.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`], or [`EngineError::InvalidRequest`] for a token outside the vocabulary.
+    async fn detokenize(&self, _tokens: &[TokenId]) -> Result<String> {
+        Err(self.unsupported("detokenize"))
+    }
+
+    /// One vector for each text.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] where the model has no embeddings.
+    async fn embed(&self, _texts: &[String]) -> Result<Vec<Embedding>> {
+        Err(self.unsupported("embeddings"))
+    }
+
+    /// The error for something this engine never does.
+    fn unsupported(&self, what: &str) -> EngineError {
+        EngineError::Unsupported { engine: self.info().name.clone(), what: what.to_owned() }
+    }
+}
+
+/// The vector of one text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedding {
+    /// The vector, as wide as the model's hidden state.
+    pub vector: Vec<f32>,
+    /// Tokens of the text.
+    pub tokens: usize,
+}
+
+/// What an engine is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineInfo {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The backend that runs it.
+    pub backend: String,
+    /// The model, as a person would name it.
+    pub model: String,
+    /// Where the model was found: a folder, a file, a URL.
+    pub source: String,
+    /// A hash of all that decides its output: weights, tokenizer, configuration.
+    pub fingerprint: String,
+    /// Tokens that one request may hold, prompt and output together.
+    pub context_length: usize,
+    /// What may be relied on when a request is run again.
+    pub determinism: Determinism,
+    /// What it can do besides generating text.
+    pub capabilities: Capabilities,
+}
+
+/// What an engine can do besides generating text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// The model comes with a chat template of its own; without one a plain transcript is used.
+    pub chat_template: bool,
+    /// Log probabilities of tokens.
+    pub logprobs: bool,
+    /// `tokenize` and `detokenize`.
+    pub tokenize: bool,
+    /// `embed`.
+    pub embeddings: bool,
+}
+
+/// What may be relied on when a request is run again with the same seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Determinism {
+    /// The same bytes, whatever else the engine does at that moment.
+    Bitwise,
+    /// The same bytes when nothing else runs on the engine.
+    Serial,
+    /// Nothing.
+    None,
+}
+
+impl Determinism {
+    /// The word used in the configuration, in `/v1/models` and in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bitwise => "bitwise",
+            Self::Serial => "serial",
+            Self::None => "none",
+        }
+    }
+
+    /// Whether the bytes stay the same when one circumstance changes.
+    pub fn holds(self, circumstance: Circumstance) -> bool {
+        match self {
+            Self::Bitwise => circumstance != Circumstance::CpuKind,
+            Self::Serial => circumstance == Circumstance::Repeated,
+            Self::None => false,
+        }
+    }
+}
+
+/// What may differ between two runs of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Circumstance {
+    /// Nothing: the same request, alone, again.
+    Repeated,
+    /// What else the engine serves meanwhile.
+    Load,
+    /// The sizes of the chunks in which the prompt is fed.
+    ChunkSize,
+    /// How much of the prompt is found in the KV cache.
+    PrefixReuse,
+    /// Whether drafts are verified beside the tokens.
+    Speculation,
+    /// The number of threads.
+    Threads,
+    /// The kind of processor.
+    CpuKind,
+}
+
+impl Circumstance {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Repeated, Self::Load, Self::ChunkSize, Self::PrefixReuse, Self::Speculation, Self::Threads, Self::CpuKind];
+}
+
+/// How an engine is at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Whether it can answer.
+    pub state: State,
+    /// Requests being computed.
+    pub active: usize,
+    /// Requests that wait for a slot.
+    pub queued: usize,
+    /// Requests it can compute side by side.
+    pub slots: usize,
+}
+
+/// Whether an engine can answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Not yet: its model is on the way.
+    Loading,
+    /// It can.
+    Ready,
+    /// It can't, for this reason.
+    Failed(String),
+}
