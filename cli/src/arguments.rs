@@ -52,10 +52,10 @@ pub struct Arguments {
 #[derive(Debug, Args)]
 pub struct General {
     /// Where the daemon listens
-    #[arg(long, global = true, env = "MINIVAULT_URL", value_name = "URL", default_value = DEFAULT_URL, value_parser = daemon_url)]
+    #[arg(long, global = true, env = "MINIVAULT_URL", value_name = "URL", default_value = DEFAULT_URL, value_parser = daemon_url, display_order = 900)]
     pub url: Url,
     /// Leave out remarks on stderr; errors are still told
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 901)]
     pub quiet: bool,
 }
 

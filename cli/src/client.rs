@@ -188,6 +188,7 @@ pub fn root_cause(error: &dyn Error) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

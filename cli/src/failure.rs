@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use crate::output::printable;
+
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub enum Failure {
@@ -46,6 +48,7 @@ impl Failure {
     pub fn print(&self) {
         // A closed stderr must not turn a clear exit code into a panic.
         if let Some(message) = self.message() {
+            let message = if io::stderr().is_terminal() { printable(&message).into_owned() } else { message };
             let _ = writeln!(io::stderr(), "error: {message}");
         } else if matches!(self, Self::Interrupted) && io::stdout().is_terminal() {
             // The shell's prompt begins on a line of its own.

@@ -65,7 +65,7 @@ impl Output {
 
 /// The text without control characters: a model, or a foreign daemon, must not move the cursor, retitle the window or
 /// write to the clipboard.
-fn printable(text: &str) -> Cow<'_, str> {
+pub fn printable(text: &str) -> Cow<'_, str> {
     let harmful = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
     if text.contains(harmful) { Cow::Owned(text.replace(harmful, "\u{fffd}")) } else { Cow::Borrowed(text) }
 }

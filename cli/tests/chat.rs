@@ -1,4 +1,5 @@
 //! `minivault chat` from a pipe.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -61,12 +62,12 @@ fn an_answer_without_done_was_cut_off() {
 
 #[test]
 fn a_line_that_is_not_text_is_a_usage_error() {
-    check(&run_with_input("http://127.0.0.1:1", &["chat"], b"\xff\n"), 2, "", "not UTF-8");
+    check(&run_with_input(NOBODY, &["chat"], b"\xff\n"), 2, "", "not UTF-8");
 }
 
 #[test]
 fn nobody_to_chat_with_is_3() {
-    check(&run_with_input("http://127.0.0.1:1", &["chat"], b"a\n"), 3, "", "`make run`");
+    check(&run_with_input(NOBODY, &["chat"], b"a\n"), 3, "", "`make run`");
 }
 
 #[test]
@@ -77,7 +78,7 @@ fn ctrl_c_ends_a_piped_chat_also_while_it_waits_for_a_line() {
     child.stdin.as_mut().unwrap().write_all(b"first\n").unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
     interrupt(&child);
-    // Not wait(), which would close the pipe first and end the chat by itself.
+    // Held open, or the closed pipe would end the chat by itself.
     let _stdin = child.stdin.take();
     check(&child.wait_with_output().unwrap(), 130, "", "");
 }

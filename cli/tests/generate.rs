@@ -1,4 +1,5 @@
 //! `minivault generate` as a process.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -104,14 +105,13 @@ fn an_argument_leaves_the_pipe_alone() {
 
 #[test]
 fn senseless_input_is_a_usage_error() {
-    let nobody = "http://127.0.0.1:1";
-    check(&run(nobody, &["generate"]), 2, "", "the prompt is empty");
-    check(&run(nobody, &["generate", ""]), 2, "", "the prompt is empty");
-    check(&run_with_input(nobody, &["generate"], b"\n"), 2, "", "the prompt is empty");
-    check(&run_with_input(nobody, &["generate"], b"a\xffb"), 2, "", "byte 0xff at offset 1");
-    check(&run(nobody, &["generate", "--temperature", "warm", "Hello"]), 2, "", "warm");
-    check(&run(nobody, &["generate", "--temperature", "nan", "Hello"]), 2, "", "finite");
-    check(&run(nobody, &["generate", "--stream", "--no-stream", "Hello"]), 2, "", "--no-stream");
+    check(&run(NOBODY, &["generate"]), 2, "", "the prompt is empty");
+    check(&run(NOBODY, &["generate", ""]), 2, "", "the prompt is empty");
+    check(&run_with_input(NOBODY, &["generate"], b"\n"), 2, "", "the prompt is empty");
+    check(&run_with_input(NOBODY, &["generate"], b"a\xffb"), 2, "", "byte 0xff at offset 1");
+    check(&run(NOBODY, &["generate", "--temperature", "warm", "Hello"]), 2, "", "warm");
+    check(&run(NOBODY, &["generate", "--temperature", "nan", "Hello"]), 2, "", "finite");
+    check(&run(NOBODY, &["generate", "--stream", "--no-stream", "Hello"]), 2, "", "--no-stream");
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! `minivault models`, `minivault status`, and what all commands share: the address and the exit codes.
+#![allow(clippy::unwrap_used)]
 
 mod support;
-
-use std::net::TcpListener;
 
 use minivault_wire::models::ModelList;
 use serde_json::{Value, json};
@@ -18,12 +17,6 @@ fn models_json() -> String {
             "determinism": "serial", "same_bytes": {}, "slots": 4, "active": 0, "queued": 0}}},
     ]})
     .to_string()
-}
-
-/// An address where nobody listens: it was free a moment ago.
-fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
 }
 
 fn health() -> Vec<Step> {
@@ -79,9 +72,8 @@ fn status_in_json_is_one_object() {
 fn no_daemon_is_3_and_says_how_to_start_one() {
     let commands: [&[&str]; 5] = [&["generate", "x"], &["generate", "--json", "x"], &["models"], &["status"], &["status", "--json"]];
     for arguments in commands {
-        let url = nobody();
-        let output = run(&url, arguments);
-        check(&output, 3, "", &format!("error: no daemon answers at {url}: "));
+        let output = run(NOBODY, arguments);
+        check(&output, 3, "", &format!("error: no daemon answers at {NOBODY}: "));
         check(&output, 3, "", "`make run`");
         check(&output, 3, "", "`minivaultd`");
     }
@@ -103,7 +95,7 @@ fn a_bad_address_is_a_usage_error_that_names_it() {
 #[test]
 fn the_flag_wins_over_the_environment() {
     let daemon = Daemon::answering(vec![answer("200 OK", &models_json())]);
-    let output = run(&nobody(), &["models", "--json", "--url", &format!("{}/behind/a/proxy", daemon.url)]);
+    let output = run(NOBODY, &["models", "--json", "--url", &format!("{}/behind/a/proxy", daemon.url)]);
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(daemon.request().line, "GET /behind/a/proxy/v1/models HTTP/1.1");
 }
@@ -111,8 +103,23 @@ fn the_flag_wins_over_the_environment() {
 #[test]
 fn a_proxy_is_not_asked_for_this_machine() {
     let daemon = Daemon::answering(vec![answer("200 OK", &models_json())]);
-    let output = cli(&["models", "--json", "--url", &daemon.url]).command.env("http_proxy", nobody()).output().unwrap();
+    let output = cli(&["models", "--json", "--url", &daemon.url]).command.env("http_proxy", NOBODY).output().unwrap();
     check(&output, 0, &format!("{}\n", models_json()), "");
+}
+
+#[test]
+fn a_machine_without_certificates_talks_to_itself() {
+    let daemon = Daemon::answering(vec![answer("200 OK", &models_json())]);
+    let mut cli = cli(&["models", "--json", "--url", &daemon.url]);
+    let empty = cli.home.path().join("certificates");
+    std::fs::write(&empty, "").unwrap();
+    let output = cli.command.env("SSL_CERT_FILE", &empty).env("SSL_CERT_DIR", cli.home.path()).output().unwrap();
+    check(&output, 0, &format!("{}\n", models_json()), "");
+}
+
+#[test]
+fn an_encrypted_address_is_understood() {
+    check(&run(&NOBODY.replace("http:", "https:"), &["status"]), 3, "", "no daemon answers at https://");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! The menu and the conversation on a real terminal.
+#![allow(clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -27,6 +28,10 @@ struct Terminal {
 
 impl Terminal {
     fn running(url: &str, arguments: &[&str]) -> Self {
+        Self::in_environment(url, arguments, &[])
+    }
+
+    fn in_environment(url: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&controller).unwrap();
         unlockpt(&controller).unwrap();
@@ -34,7 +39,15 @@ impl Terminal {
         let name = ptsname(&controller, Vec::new()).unwrap();
         let user = || Stdio::from(OpenOptions::new().read(true).write(true).open(Path::new(name.to_str().unwrap())).unwrap());
         let mut cli = cli(arguments);
-        let child = cli.command.env("MINIVAULT_URL", url).stdin(user()).stdout(user()).stderr(user()).spawn().unwrap();
+        let child = cli
+            .command
+            .env("MINIVAULT_URL", url)
+            .envs(variables.iter().copied())
+            .stdin(user())
+            .stdout(user())
+            .stderr(user())
+            .spawn()
+            .unwrap();
         // The command holds the terminal open; without it, the screen ends when the child does.
         let home = cli.home;
         drop(cli.command);
@@ -112,7 +125,7 @@ fn the_menu_generates_and_streams() {
 
 #[test]
 fn the_menu_tells_that_no_daemon_is_there() {
-    let mut terminal = Terminal::running("http://127.0.0.1:1", &[]);
+    let mut terminal = Terminal::running(NOBODY, &[]);
     terminal.shows("Choose 1 or 2");
     terminal.types("1\r");
     terminal.shows("Prompt: ");
@@ -202,7 +215,7 @@ fn history_is_kept_between_runs_and_for_the_user_alone() {
 
 #[test]
 fn a_chat_without_a_daemon_ends_before_anything_is_typed() {
-    let mut terminal = Terminal::running("http://127.0.0.1:1", &["chat"]);
+    let mut terminal = Terminal::running(NOBODY, &["chat"]);
     terminal.shows("no daemon answers at http://127.0.0.1:1");
     terminal.exits_with(3);
 }
@@ -212,6 +225,22 @@ fn a_streamed_answer_ends_its_line_and_cannot_steer_the_terminal() {
     let daemon = Daemon::answering(vec![stream(&(piece("wor\u{1b}[2J") + &piece("ld") + &done()), 4096)]);
     let mut terminal = Terminal::running(&daemon.url, &["generate", "Hello"]);
     terminal.shows("wor\u{fffd}[2Jld\r\n\u{1b}[2m[distilgpt2: 2 tokens in ");
+    terminal.exits_with(0);
+}
+
+#[test]
+fn a_refusal_cannot_steer_the_terminal_either() {
+    let daemon = Daemon::answering(vec![answer("400 Bad Request", &error_json("bad \u{1b}[2J"))]);
+    let mut terminal = Terminal::running(&daemon.url, &["generate", "Hello"]);
+    terminal.shows("error: bad \u{fffd}[2J");
+    terminal.exits_with(1);
+}
+
+#[test]
+fn no_color_leaves_the_colour_out() {
+    let daemon = Daemon::answering(vec![stream(&(piece("world") + &done()), 4096)]);
+    let mut terminal = Terminal::in_environment(&daemon.url, &["generate", "Hello"], &[("NO_COLOR", "1")]);
+    terminal.shows("world\r\n[distilgpt2: 2 tokens in ");
     terminal.exits_with(0);
 }
 
@@ -227,7 +256,7 @@ fn quiet_leaves_the_remark_out() {
 
 #[test]
 fn no_prompt_on_a_terminal_is_a_usage_error() {
-    let mut terminal = Terminal::running("http://127.0.0.1:1", &["generate"]);
+    let mut terminal = Terminal::running(NOBODY, &["generate"]);
     terminal.shows("no prompt: give one as an argument, or pipe it in");
     terminal.exits_with(2);
 }

@@ -113,6 +113,7 @@ fn read_prompt(input: impl Read) -> Result<String, Failure> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

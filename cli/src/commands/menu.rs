@@ -73,6 +73,7 @@ fn choose(lines: &mut impl Lines, remarks: &mut impl Write) -> Result<Option<(Mo
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

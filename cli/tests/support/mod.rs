@@ -14,6 +14,9 @@ use tempfile::TempDir;
 /// Longer than anything here takes, so that a hang becomes a failure.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Nobody listens here: the port is reserved, and too low to be given to one of the daemons of a test that runs meanwhile.
+pub const NOBODY: &str = "http://127.0.0.1:1";
+
 /// One step of an answer to one request.
 pub enum Step {
     /// Bytes for the wire.
