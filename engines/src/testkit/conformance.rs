@@ -118,7 +118,7 @@ async fn it_says_what_it_is(engine: Arc<dyn TextEngine>, _: &Subject) -> Verdict
 async fn one_finished_and_it_is_the_last_event(engine: Arc<dyn TextEngine>, subject: &Subject) -> Verdict {
     for max_tokens in [1, 7] {
         let generation = engine.generate(greedy(&subject.prompt, max_tokens)).await.map_err(|error| error.to_string())?;
-        let events: Vec<_> = generation.collect::<Vec<_>>().await;
+        let events: Vec<_> = StreamExt::collect(generation).await;
         let finished = events.iter().filter(|event| matches!(event, Ok(TextEvent::Finished(_)))).count();
         ensure!(finished == 1, "{finished} Finished among {} events", events.len());
         ensure!(matches!(events.last(), Some(Ok(TextEvent::Finished(_)))), "the last event is {:?}", events.last());
