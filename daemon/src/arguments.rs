@@ -42,9 +42,8 @@ pub enum Command {
     },
 }
 
-const CONFIGURATION: &str = "\
-Built-in defaults, the configuration file, the environment and these flags override each other in this order. A variable is named
-for its key: MINIVAULTD_SERVER__LISTEN is `listen` in [server].";
+const CONFIGURATION: &str = "Built-in defaults, the configuration file, the environment and these flags override each other in this \
+     order. A variable is named for its key: MINIVAULTD_SERVER__LISTEN is `listen` in [server].";
 
 impl Arguments {
     /// Where the configuration is to be read from: what the flags say, and this process's environment and working directory.

@@ -85,6 +85,7 @@ fn engine(engines: &Engines, checker: &mut Checker<'_>, name: &str, table: &mut 
     let (mut shared, mut own): (Dict, Dict) = std::mem::take(table).into_iter().partition(|(key, _)| SHARED_KEYS.contains(&key.as_str()));
     let read: Option<SharedTable> = checker.read(&path, &mut shared, &[]);
     let prepared = read.as_ref().and_then(|read| {
+        #[allow(clippy::result_large_err)] // figment's error is what it is; this runs once per engine.
         let attempt = |table: &Value| engines.prepare(&read.backend, table).transpose();
         match checker.merged.read(&mut own, attempt) {
             Ok(Some(prepared)) => return Some(prepared),
@@ -93,7 +94,8 @@ fn engine(engines: &Engines, checker: &mut Checker<'_>, name: &str, table: &mut 
                 checker.refuse(&key("backend"), shared.get("backend")?, &complaint);
             }
             Err(error) => {
-                let section = Section { path: &path, table: &own, also: &SHARED_KEYS };
+                let table = shared.clone().into_iter().chain(own.clone()).collect();
+                let section = Section { path: &path, table: &table, also: &SHARED_KEYS };
                 let problem = section.explain(checker.merged, &error);
                 checker.problems.push(problem);
             }

@@ -131,9 +131,9 @@ impl Reader<'_> {
 
     fn note(&mut self, path: &[String], key: Option<Range<usize>>, value: Option<Range<usize>>) {
         // Tables that only dotted keys or the headers below them imply have no span of their own.
-        let Some(start) = key.clone().or_else(|| value.clone()).map(|span| span.start) else { return };
-        let value = value.map_or(start, |span| span.start);
-        self.spots.insert(path.to_vec(), Spot { key: spot(self.text, start), value: spot(self.text, value) });
+        let (key, value) = (key.map(|span| span.start), value.map(|span| span.start));
+        let (Some(key), Some(value)) = (key.or(value), value.or(key)) else { return };
+        self.spots.insert(path.to_vec(), Spot { key: spot(self.text, key), value: spot(self.text, value) });
     }
 }
 

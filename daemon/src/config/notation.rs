@@ -18,7 +18,8 @@ pub(super) fn written(value: &Value) -> String {
         Value::Num(_, number) => match (number.to_i128(), number.to_u128(), number.to_f64()) {
             (Some(whole), ..) => whole.to_string(),
             (_, Some(whole), _) => whole.to_string(),
-            (.., Some(fraction)) => toml_edit::Value::from(fraction).to_string(),
+            // Rust's notation keeps 1e300 short, as TOML may have it too.
+            (.., Some(fraction)) => format!("{fraction:?}").to_lowercase(),
             _ => String::new(),
         },
         Value::Empty(..) => quoted(""),
@@ -81,7 +82,7 @@ mod tests {
 
     #[test]
     fn values_come_back_as_they_were_written() {
-        for text in ["\"a b\"", "12", "-3", "0.95", "1.0", "true", "[1, \"x\", false]", "{ a = 1, b = \"c\" }"] {
+        for text in ["\"a b\"", "12", "-3", "0.95", "1.0", "1e300", "inf", "nan", "true", "[1, \"x\", false]", "{ a = 1, b = \"c\" }"] {
             let value = text.parse::<toml_edit::Value>().ok().and_then(|value| from_toml(&value).ok());
             assert_eq!(value.as_ref().map(written).as_deref(), Some(text));
         }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use minivault_daemon::config::Report;
+use minivault_engines::Engines;
 
 use crate::kit::Setup;
 
@@ -40,4 +41,11 @@ fn every_key_of_the_committed_file_is_commented() {
         explained.push(key);
     }
     assert!(explained.len() > 15, "{explained:?}");
+}
+
+#[test]
+fn the_real_backends_accept_the_defaults() {
+    let loaded = Setup::new().try_load_with(&Engines::builtin()).unwrap();
+    assert_eq!(loaded.settings.engines["distilgpt2"].backend, "gpt2");
+    assert_eq!(loaded.settings.engines.contains_key("smollm2"), cfg!(feature = "llama-cpp"));
 }

@@ -1,5 +1,6 @@
 //! A folder, an environment and flags for one test, and backends that say what they were configured with.
 
+use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::fs;
 use std::marker::PhantomData;
@@ -115,8 +116,8 @@ impl Setup {
         self
     }
 
-    pub fn variable(mut self, name: &str, value: &str) -> Self {
-        self.source.environment.push((name.into(), value.into()));
+    pub fn variable(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.source.environment.push((name.as_ref().into(), value.as_ref().into()));
         self
     }
 

@@ -1,5 +1,8 @@
 //! Misspelt keys and wrong types are explained with their place, in each source.
 
+#[cfg(unix)]
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
 use minivault_engines::Engines;
 
 use crate::kit::Setup;
@@ -98,6 +101,18 @@ fn a_variable_whose_name_makes_no_sense_is_refused() {
         .variable("MINIVAULTD_ENGINE", "smollm2")
         .variable("MINIVAULTD_engine", "distilgpt2")
         .refused(&["environment variable MINIVAULTD_engine: it sets the same key as MINIVAULTD_ENGINE; keep one of them"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_variable_that_is_not_text_is_refused() {
+    let broken = OsStr::from_bytes(b"MINIVAULTD_\xff");
+    Setup::new().variable(broken, "x").refused(&["environment variable MINIVAULTD_\u{fffd}: its name isn't UTF-8 text"]);
+    Setup::new()
+        .variable("MINIVAULTD_ENGINE", OsStr::from_bytes(b"\xff"))
+        .refused(&["environment variable MINIVAULTD_ENGINE: its value isn't UTF-8 text"]);
+    // Nobody's business but its owner's.
+    Setup::new().variable("OTHER", OsStr::from_bytes(b"\xff")).load();
 }
 
 #[test]
