@@ -63,7 +63,8 @@ fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
     let message = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(message, _)| message);
     if let Some((field, known)) = unknown_field(message) {
         let near = known.iter().copied().max_by(|a, b| strsim::jaro_winkler(field, a).total_cmp(&strsim::jaro_winkler(field, b)));
-        let hint = near.filter(|near| strsim::jaro_winkler(field, near) > 0.75).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+        let hint =
+            near.filter(|near| strsim::jaro_winkler(field, near) > 0.75).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
         return ApiError::invalid(Some(field), format!("unknown field `{field}`; {hint}The fields are {}", known.join(", ")));
     }
     if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
@@ -127,7 +128,10 @@ mod tests {
     #[test]
     fn a_field_spelled_nearly_right_gets_a_hint() {
         let error = parse::<GenerateBody>(br#"{"prompt":"a","max_token":1}"#).unwrap_err();
-        assert!(error.message().starts_with("unknown field `max_token`; did you mean `max_tokens`? The fields are prompt, model,"), "{error:?}");
+        assert!(
+            error.message().starts_with("unknown field `max_token`; did you mean `max_tokens`? The fields are prompt, model,"),
+            "{error:?}"
+        );
         let error = parse::<GenerateBody>(br#"{"prompt":"a","zzz":1}"#).unwrap_err();
         assert!(error.message().starts_with("unknown field `zzz`; The fields are"), "{error:?}");
     }

@@ -1,6 +1,7 @@
 //! The engines of the configuration: opened when they are needed, found by their names.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,6 +12,8 @@ use tokio::sync::watch;
 
 use crate::config::EngineSettings;
 use crate::error::ApiError;
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Requests that may wait for one engine while it loads.
 const WAITING_FOR_A_LOAD: usize = 64;
@@ -136,37 +139,41 @@ impl EngineTable {
     }
 
     /// Opens an engine, or waits for whoever does so already.
-    async fn open(self: &Arc<Self>, name: &str) -> Result<Arc<dyn TextEngine>, EngineError> {
-        let unknown = || EngineError::Unavailable(format!("there is no engine `{name}`"));
-        let entry = self.entries.get(name).ok_or_else(unknown)?;
-        let mut phases = entry.phase.subscribe();
-        let starts = entry.phase.send_if_modified(|phase| {
-            let starts = matches!(phase, Phase::Idle | Phase::Failed(_));
-            if starts {
-                *phase = Phase::Loading;
-            }
-            starts
-        });
-        if starts {
-            // A task of its own: whoever asked first may leave, and the others still wait.
-            let (table, entry) = (self.clone(), entry.clone());
-            tokio::spawn(async move {
-                let outcome = table.load(&entry).await;
-                entry.phase.send_if_modified(|phase| {
-                    let stays_open = matches!(phase, Phase::Loading);
-                    if stays_open {
-                        *phase = outcome;
-                    }
-                    stays_open
-                });
+    ///
+    /// Boxed, because opening an engine may open its fallback.
+    fn open<'a>(self: &'a Arc<Self>, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn TextEngine>, EngineError>> {
+        Box::pin(async move {
+            let unknown = || EngineError::Unavailable(format!("there is no engine `{name}`"));
+            let entry = self.entries.get(name).ok_or_else(unknown)?;
+            let mut phases = entry.phase.subscribe();
+            let starts = entry.phase.send_if_modified(|phase| {
+                let starts = matches!(phase, Phase::Idle | Phase::Failed(_));
+                if starts {
+                    *phase = Phase::Loading;
+                }
+                starts
             });
-        }
-        let phase = phases.wait_for(|phase| !matches!(phase, Phase::Loading)).await.map_err(|_| EngineError::Stopped)?.clone();
-        match phase {
-            Phase::Ready(engine) | Phase::Replaced { by: engine, .. } => Ok(engine),
-            Phase::Failed(reason) => Err(EngineError::Unavailable(reason)),
-            Phase::Idle | Phase::Loading | Phase::Closed => Err(EngineError::Stopped),
-        }
+            if starts {
+                // A task of its own: whoever asked first may leave, and the others still wait.
+                let (table, entry) = (self.clone(), entry.clone());
+                tokio::spawn(async move {
+                    let outcome = table.load(&entry).await;
+                    entry.phase.send_if_modified(|phase| {
+                        let stays_open = matches!(phase, Phase::Loading);
+                        if stays_open {
+                            *phase = outcome;
+                        }
+                        stays_open
+                    });
+                });
+            }
+            let phase = phases.wait_for(|phase| !matches!(phase, Phase::Loading)).await.map_err(|_| EngineError::Stopped)?.clone();
+            match phase {
+                Phase::Ready(engine) | Phase::Replaced { by: engine, .. } => Ok(engine),
+                Phase::Failed(reason) => Err(EngineError::Unavailable(reason)),
+                Phase::Idle | Phase::Loading | Phase::Closed => Err(EngineError::Stopped),
+            }
+        })
     }
 
     async fn load(self: &Arc<Self>, entry: &Entry) -> Phase {
@@ -177,7 +184,7 @@ impl EngineTable {
         let Some(fallback) = &entry.fallback else { return Phase::Failed(error) };
         tracing::warn!(engine = entry.name, fallback, reason = error, "the engine's model can't be had; its fallback answers");
         // The configuration's check has refused circles.
-        match Box::pin(self.open(fallback)).await {
+        match self.open(fallback).await {
             Ok(by) => Phase::Replaced { by, reason: error },
             Err(other) => Phase::Failed(format!("{error}\nAnd its fallback `{fallback}` can't be had: {other}")),
         }

@@ -38,7 +38,8 @@ impl ApiError {
     /// No engine has this name.
     pub fn unknown_model(name: &str, names: &[&str]) -> Self {
         let near = names.iter().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
-        let hint = near.filter(|near| strsim::jaro_winkler(name, near) > 0.8).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let hint =
+            near.filter(|near| strsim::jaro_winkler(name, near) > 0.8).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         let message = format!("there is no model `{}`; there are {}{hint}", shorten(name), names.join(", "));
         Self { param: Some("model".into()), ..Self::new(StatusCode::NOT_FOUND, "model_not_found", message) }
     }

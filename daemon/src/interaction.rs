@@ -9,7 +9,7 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use minivault_engines::generation::{Finish, FinishReason};
-use minivault_engines::{EngineError, EngineInfo, GenerateRequest, Generation, MaxTokens, Prompt, TextEngine, TextEvent, Token, Usage};
+use minivault_engines::{EngineError, EngineInfo, GenerateRequest, Generation, MaxTokens, Prompt, TextEvent, Token, Usage};
 use minivault_journal::{Outcome, Place, Record, TokenUsage};
 use serde_json::{Map, Value, json};
 

@@ -37,7 +37,8 @@ impl Listener {
     /// # Errors
     /// The address, and the operating system's reason.
     pub async fn bind(listen: &Listen) -> io::Result<Self> {
-        let named = |error: io::Error, address: &dyn fmt::Display| io::Error::new(error.kind(), format!("can't listen on {address}: {error}"));
+        let named =
+            |error: io::Error, address: &dyn fmt::Display| io::Error::new(error.kind(), format!("can't listen on {address}: {error}"));
         match listen {
             Listen::Tcp(address) => {
                 let listener = TcpListener::bind(address.as_str()).await.map_err(|error| named(error, address))?;

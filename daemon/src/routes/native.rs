@@ -83,10 +83,8 @@ fn plain_text(mut interaction: Interaction, echo: String) -> Response {
 }
 
 fn wants_plain_text(headers: &HeaderMap) -> bool {
-    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let names = |name: &str| {
-        accept.clone().flat_map(|value| value.split(',')).any(|range| range.split(';').next().is_some_and(|range| range.trim().eq_ignore_ascii_case(name)))
-    };
+    let ranges = || headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let names = |name: &str| ranges().any(|range| range.split(';').next().is_some_and(|range| range.trim().eq_ignore_ascii_case(name)));
     names("text/plain") && !names("text/event-stream")
 }
 

@@ -51,7 +51,8 @@ fn events(mut interaction: Interaction, include_usage: bool) -> Response {
             system_fingerprint: engine.fingerprint.clone(),
         })
     };
-    let delta = |delta: Delta, finish_reason: Option<&str>| vec![ChoiceDelta { index: 0, delta, finish_reason: finish_reason.map(str::to_owned) }];
+    let delta =
+        |delta: Delta, finish_reason: Option<&str>| vec![ChoiceDelta { index: 0, delta, finish_reason: finish_reason.map(str::to_owned) }];
     let stream = async_stream::stream! {
         yield chunk(delta(Delta { role: Some("assistant".into()), content: Some(String::new()) }, None), None);
         loop {
