@@ -119,7 +119,7 @@ mod tests {
         );
         check(
             r#"{"prompt":"a","max_tokens":1e30}"#,
-            "max_tokens: invalid type: floating point `1e30`, expected a whole number from 0 to 18446744073709551615",
+            "max_tokens: invalid type: floating point `1e+30`, expected a whole number from 0 to 18446744073709551615",
         );
         check(r#"{"prompt":"a","temperature":"hot"}"#, "temperature: invalid type: string \"hot\", expected a number");
         check(r#"{"prompt":"a","stop":7}"#, "stop: stop must be a string or a list of strings");

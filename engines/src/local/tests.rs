@@ -219,13 +219,13 @@ async fn limits_that_hold_nothing_are_refused() {
 
 #[tokio::test]
 async fn a_chat_is_rendered_and_ends_where_the_user_would_speak() {
-    let engine = start(&scripted("fine.\n\nUser: and"), 1).await;
+    let engine = start(&scripted("User: is fine.\n\n"), 1).await;
     let messages = vec![crate::chat::ChatMessage { role: "user".into(), content: "How are you?".into() }];
     let request = GenerateRequest { prompt: Prompt::Chat { messages, tools: vec![] }, ..greedy("", 100) };
     let generation = engine.generate(request).await.unwrap();
     assert_eq!(&*generation.beginning().prompt_text, "User: How are you?\n\nAssistant:");
     let Completion { text, finish, .. } = generation.collect().await.unwrap();
-    assert_eq!((text.as_str(), finish.reason), ("fine.\n", FinishReason::StopString("\nUser:".into())));
+    assert_eq!((text.as_str(), finish.reason), (" is fine.\n", FinishReason::StopString("\nUser:".into())));
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ fn the_same_seed_draws_the_same_tokens_on_every_version() {
     assert_eq!(tokens, GOLDEN, "a change here breaks the replay of every logged interaction");
 }
 
-const GOLDEN: [TokenId; 16] = [0; 16];
+const GOLDEN: [TokenId; 16] = [1, 7, 7, 4, 3, 5, 5, 5, 0, 5, 3, 5, 5, 2, 3, 7];
 
 proptest! {
     #[test]
