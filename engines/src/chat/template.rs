@@ -1,5 +1,6 @@
 //! A model's own chat template, in Jinja as Transformers renders it.
 
+use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Kwargs;
 use minijinja::{Environment, Error as JinjaError, ErrorKind, Value, context};
 
@@ -34,8 +35,8 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_fuel(Some(FUEL));
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|error| EngineError::Unavailable(format!("chat templates can't be set up: {error:#}")))?);
         environment.add_function("raise_exception", |message: String| -> Result<Value, JinjaError> {
             Err(JinjaError::new(ErrorKind::InvalidOperation, message))
         });
@@ -62,9 +63,9 @@ impl ChatTemplate {
         let guarded: Vec<ChatMessage> =
             messages.iter().map(|message| ChatMessage { role: self.guard(&message.role), content: self.guard(&message.content) }).collect();
         let template = self.environment.get_template("chat").map_err(EngineError::failed)?;
-        let tools = if tools.is_empty() { Value::UNDEFINED } else { Value::from_serialize(tools) };
+        let tools = if tools.is_empty() { Value::UNDEFINED } else { Value::from(minijinja::value::Serde(tools)) };
         let text = template
-            .render(context! { messages => guarded, tools, bos_token => self.begin, eos_token => self.end, add_generation_prompt => true })
+            .render(context! { messages => Value::from(minijinja::value::Serde(&guarded)), tools, bos_token => self.begin.as_str(), eos_token => self.end.as_str(), add_generation_prompt => true })
             .map_err(|error| {
                 let reason = error.detail().map_or_else(|| error.to_string(), ToOwned::to_owned);
                 EngineError::invalid("messages", format!("the model's chat template refuses these messages: {reason}"))
