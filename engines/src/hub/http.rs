@@ -84,6 +84,7 @@ impl Metadata {
 pub(super) struct Client {
     inner: reqwest::Client,
     endpoint: Url,
+    shown_endpoint: String,
     token: Option<HeaderValue>,
     backoff: Duration,
 }
@@ -103,7 +104,8 @@ impl Client {
                     .advise("install the system's certificates (the package ca-certificates)")
             })?;
         let token = settings.token.as_ref().map(super::settings::Token::header);
-        Ok(Self { inner, endpoint: settings.endpoint.clone(), token, backoff: settings.backoff })
+        let (endpoint, shown_endpoint) = (settings.endpoint.clone(), settings.shown_endpoint());
+        Ok(Self { inner, endpoint, shown_endpoint, token, backoff: settings.backoff })
     }
 
     /// A fresh count of tries.
@@ -118,7 +120,7 @@ impl Client {
             Ok(mut segments) => {
                 segments.pop_if_empty().extend(repository.name().split('/')).push("resolve").push(revision).extend(file.split('/'));
             }
-            Err(()) => return Err(Miss::new(format!("HF_ENDPOINT `{}` can't have a path", self.endpoint))),
+            Err(()) => return Err(Miss::new(format!("HF_ENDPOINT `{}` can't have a path", self.shown_endpoint))),
         }
         Ok(url)
     }
@@ -185,7 +187,7 @@ impl Client {
         let code = text(headers, &ERROR_CODE).unwrap_or_default();
         let name = repository.name();
         let said = text(headers, &ERROR_MESSAGE).map(|message| format!(" (the hub says: {message})")).unwrap_or_default();
-        let page = format!("{}/{name}", self.endpoint.as_str().trim_end_matches('/'));
+        let page = format!("{}/{name}", self.shown_endpoint);
         let token_advice = match self.token {
             None => "set HF_TOKEN to a token that may read it",
             Some(_) => "set HF_TOKEN to another token: the present one doesn't open it",

@@ -149,7 +149,7 @@ impl Hub {
         let fetch = Fetch { client, progress: self.progress.as_ref(), repository: &repository, cache: &cache };
         let fetched = Box::pin(fetch.folder(revision)).await.and_then(check);
         let path = record(attempts, self.hub_place(), fetched)?;
-        Some(Found { path, origin: format!("{}, {} at {revision}", self.settings.endpoint, repository.name()) })
+        Some(Found { path, origin: format!("{}, {} at {revision}", self.settings.shown_endpoint(), repository.name()) })
     }
 
     async fn find_file(&self, source: &ModelSource, attempts: &mut Attempts) -> Option<Found> {
@@ -210,7 +210,7 @@ impl Hub {
         let client = record(attempts, self.hub_place(), self.client())?;
         let fetch = Fetch { client, progress: self.progress.as_ref(), repository: &repository, cache: &cache };
         let path = record(attempts, self.hub_place(), fetch.file(revision, &file, sha256).await)?;
-        Some(Found { path, origin: format!("{}, {} at {revision}", self.settings.endpoint, repository.name()) })
+        Some(Found { path, origin: format!("{}, {} at {revision}", self.settings.shown_endpoint(), repository.name()) })
     }
 
     fn local_path(&self, source: &ModelSource) -> PathBuf {
@@ -218,7 +218,7 @@ impl Hub {
     }
 
     fn hub_place(&self) -> String {
-        format!("on the hub, {}", self.settings.endpoint.as_str().trim_end_matches('/'))
+        format!("on the hub, {}", self.settings.shown_endpoint())
     }
 
     fn cache(&self, repository: &Repository) -> Attempt<Cache> {

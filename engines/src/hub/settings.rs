@@ -50,6 +50,15 @@ impl Settings {
         })
     }
 
+    /// The hub's address for people to read, without a password that it may carry.
+    pub(super) fn shown_endpoint(&self) -> String {
+        let mut url = self.endpoint.clone();
+        // Both fail only for addresses that can carry neither.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.as_str().trim_end_matches('/').to_owned()
+    }
+
     /// The settings of any environment; an empty value counts as none.
     ///
     /// # Errors
