@@ -107,7 +107,7 @@ impl Download<'_> {
                 return Err(Problem::transient("the server has no bytes beyond those that are here"));
             }
         }
-        file.seek(SeekFrom::Start(position)).await.map_err(|error| self.write_error(error))?;
+        file.seek(SeekFrom::Start(position)).await.map_err(|error| self.write_error(&error))?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
         transfer.reached(position);
         let outcome = loop {
@@ -118,7 +118,7 @@ impl Download<'_> {
                         break Err(Problem::Final(self.too_long(size.unwrap_or_default())));
                     }
                     if let Err(error) = out.write_all(&chunk).await {
-                        break Err(self.write_error(error));
+                        break Err(self.write_error(&error));
                     }
                     transfer.reached(position);
                 }
@@ -131,7 +131,7 @@ impl Download<'_> {
                 Err(error) => break Err(broken(error, self.url)),
             }
         };
-        out.flush().await.map_err(|error| self.write_error(error))?;
+        out.flush().await.map_err(|error| self.write_error(&error))?;
         if size.is_some_and(|size| position > size) {
             self.restart(out.into_inner()).await?;
         }
@@ -139,7 +139,7 @@ impl Download<'_> {
     }
 
     async fn restart(&self, file: &mut File) -> Result<u64, Problem> {
-        file.set_len(0).await.map_err(|error| self.write_error(error))?;
+        file.set_len(0).await.map_err(|error| self.write_error(&error))?;
         Ok(0)
     }
 
@@ -157,8 +157,8 @@ impl Download<'_> {
             .advise("check HF_ENDPOINT or the proxy in between")
     }
 
-    fn write_error(&self, error: std::io::Error) -> Problem {
-        let miss = Miss::disk("write", self.part, &error);
+    fn write_error(&self, error: &std::io::Error) -> Problem {
+        let miss = Miss::disk("write", self.part, error);
         Problem::Final(if error.kind() == std::io::ErrorKind::StorageFull {
             miss.advise("make room on that disk, or set HF_HOME to one that has more")
         } else {

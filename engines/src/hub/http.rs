@@ -321,7 +321,14 @@ pub(super) fn content_range(response: &Response) -> Option<(u64, Option<u64>)> {
 pub(super) fn broken(error: reqwest::Error, url: &Url) -> Problem {
     let host = url.origin().ascii_serialization();
     if error.is_connect() {
-        return Problem::Unreachable(format!("{host} can't be reached: {}", chain(&error.without_url())));
+        let causes = chain(&error.without_url());
+        if causes.contains("invalid peer certificate") {
+            return Problem::Final(
+                Miss::new(format!("{host} shows a certificate that this machine doesn't trust: {causes}"))
+                    .advise("add its issuer to the system's certificates, or set SSL_CERT_FILE to a file that has it"),
+            );
+        }
+        return Problem::Unreachable(format!("{host} can't be reached: {causes}"));
     }
     if error.is_timeout() {
         return Problem::transient(format!("{host} stopped sending"));
