@@ -5,4 +5,4 @@ mod gate;
 mod scripted;
 
 pub use gate::Gate;
-pub use scripted::{Fault, SCRIPT, Script, ScriptedLoader, ScriptedModel, ScriptedVocabulary, StepRecord};
+pub use scripted::{Fault, SCRIPT, Script, ScriptedBackend, ScriptedConfig, ScriptedLoader, ScriptedModel, ScriptedVocabulary, StepRecord};

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Gate;
 use crate::chat::{ChatMessage, RenderedChat, render_transcript};
 use crate::error::{EngineError, Result};
-use crate::local::Serve;
+use crate::local::{LocalEngine, LocalOptions, Serve};
 use crate::model::{Feed, Limits, Logits, Model, ModelLoader, Slot, Specials, TokenKind, Vocabulary};
+use crate::registry::{Backend, Opening};
 use crate::request::TokenId;
-use crate::text_engine::{Capabilities, Determinism, EngineInfo};
+use crate::text_engine::{Capabilities, Determinism, EngineInfo, TextEngine};
 
 /// What the model recites unless told otherwise, in a circle; characters of one to four bytes.
 pub const SCRIPT: &str = "Zwölf Boxkämpfer jagen Viktor quer über den Sylter Deich 🥊🇩🇪 und naïve 日本語 follow, ";
@@ -264,5 +265,29 @@ impl ModelLoader for ScriptedLoader {
             capabilities: Capabilities { chat_template: false, logprobs: true, tokenize: true, embeddings: true },
         };
         serve.serve(info, Arc::new(ScriptedVocabulary), &mut ScriptedModel::new(self.script))
+    }
+}
+
+/// The backend `scripted`, for tests of whatever chooses engines by configuration.
+#[derive(Debug, Clone, Default)]
+pub struct ScriptedBackend {
+    /// How the models of all its engines behave.
+    pub script: Script,
+    /// Requests that may wait.
+    pub queue: usize,
+}
+
+/// Its table: nothing to set.
+#[derive(Debug, Clone, Copy, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptedConfig {}
+
+#[async_trait::async_trait]
+impl Backend for ScriptedBackend {
+    type Config = ScriptedConfig;
+
+    async fn open(&self, opening: &Opening, _: &ScriptedConfig) -> Result<Arc<dyn TextEngine>> {
+        let loader = ScriptedLoader { name: opening.name.clone(), script: self.script.clone() };
+        Ok(Arc::new(LocalEngine::start(LocalOptions { queue: self.queue }, loader).await?))
     }
 }
