@@ -1,6 +1,7 @@
 //! A model's own chat template, in Jinja as Transformers renders it.
 
-use minijinja::value::Kwargs;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, Error as JinjaError, ErrorKind, Value, context};
 
 use super::{ChatMessage, RenderedChat};
@@ -34,8 +35,7 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_fuel(Some(FUEL));
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
+        environment.set_syntax(whitespace_as_transformers());
         environment.add_function("raise_exception", |message: String| -> Result<Value, JinjaError> {
             Err(JinjaError::new(ErrorKind::InvalidOperation, message))
         });
@@ -62,9 +62,9 @@ impl ChatTemplate {
         let guarded: Vec<ChatMessage> =
             messages.iter().map(|message| ChatMessage { role: self.guard(&message.role), content: self.guard(&message.content) }).collect();
         let template = self.environment.get_template("chat").map_err(EngineError::failed)?;
-        let tools = if tools.is_empty() { Value::UNDEFINED } else { Value::from_serialize(tools) };
+        let tools = if tools.is_empty() { Value::UNDEFINED } else { Value::from(Serde(tools)) };
         let text = template
-            .render(context! { messages => guarded, tools, bos_token => self.begin, eos_token => self.end, add_generation_prompt => true })
+            .render(context! { messages => Serde(guarded), tools, bos_token => &self.begin, eos_token => &self.end, add_generation_prompt => true })
             .map_err(|error| {
                 let reason = error.detail().map_or_else(|| error.to_string(), ToOwned::to_owned);
                 EngineError::invalid("messages", format!("the model's chat template refuses these messages: {reason}"))
@@ -94,6 +94,11 @@ impl ChatTemplate {
         }
         guarded
     }
+}
+
+/// Transformers renders with both of these on.
+fn whitespace_as_transformers() -> SyntaxConfig {
+    SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().expect("the delimiters are the default ones")
 }
 
 #[cfg(test)]
