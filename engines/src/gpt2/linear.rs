@@ -21,8 +21,9 @@ pub(super) struct Linear {
 }
 
 impl Linear {
-    /// `weight` is `[inputs, outputs]`, the published layout of GPT-2's blocks; from two rows on candle reads it without
-    /// repacking, and is two to six times faster at small batches than with `[outputs, inputs]`.
+    /// `weight` is `[inputs, outputs]`, the published layout of GPT-2's blocks: candle reads it as it is, where it would repack
+    /// `[outputs, inputs]` at every step (3072 to 768, two rows: 0.24 ms and 1.8 ms). As wide as a head, the transposed view is
+    /// as fast or faster (13 ms both at two rows).
     pub(super) fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
         let outputs = weight.dim(1)?;
         let missing = MIN_COLUMNS.saturating_sub(outputs);
