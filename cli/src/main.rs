@@ -1,1 +1,61 @@
-fn main() {}
+//! `minivault`: MiniVault at the terminal, a client of the daemon's HTTP interface.
+//!
+//! - `arguments`: what can be typed
+//! - `commands`: one file for each command
+//! - `client`, `events`: the daemon's answers, whole and streamed
+//! - `output`, `line_editor`: the two directions of a terminal
+//! - `failure`: what ends a run, and its exit code
+//! - `interrupts`: Ctrl-C
+
+mod arguments;
+mod client;
+mod commands;
+mod events;
+mod failure;
+mod interrupts;
+mod line_editor;
+mod output;
+
+use std::process::ExitCode;
+use std::thread;
+
+use clap::Parser;
+
+use crate::arguments::Arguments;
+use crate::failure::Failure;
+use crate::interrupts::Interrupts;
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    // Fails only if a provider is installed already, which then serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // A worker of its own keeps connections moving, and closing, while this thread waits at a prompt.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("the runtime does not start: {error}")))?;
+    let result = if commands::converses(&arguments) {
+        runtime.block_on(commands::run(arguments))
+    } else {
+        let mut interrupts = runtime.block_on(async { Interrupts::listen() })?;
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let handle = runtime.handle().clone();
+        // The command may block on a pipe that nobody fills or empties; Ctrl-C ends it all the same.
+        thread::spawn(move || sender.send(handle.block_on(commands::run(arguments))));
+        runtime.block_on(async {
+            tokio::select! {
+                result = receiver => result.unwrap_or_else(|_| Err(Failure::Failed("minivault itself failed; please report it".into()))),
+                () = interrupts.next() => Err(Failure::Interrupted),
+            }
+        })
+    };
+    runtime.shutdown_background();
+    result
+}

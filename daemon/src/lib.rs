@@ -1,1 +1,25 @@
-//! placeholder
+//! minivaultd: text generation over HTTP, every interaction kept.
+//!
+//! The way of a request: [`server`] accepts a connection, [`routes`] reads the body and turns it into a question for an engine,
+//! [`engine_table`] finds that engine, [`interaction`] asks it and leaves one line in the log, whatever happens, and the route
+//! gives the answer the form that its client expects. Every refusal takes its status and body from [`error`].
+//!
+//! - [`arguments`], [`config`]: the command line and the configuration
+//! - [`daemon`]: opens everything, serves, and closes everything in order
+//! - [`listener`]: TCP and Unix sockets
+//! - [`body`]: JSON bodies, and what is wrong with them
+//!
+//! No model library is named here: engines come from the registry that [`run`] is given.
+
+pub mod arguments;
+pub mod body;
+pub mod config;
+pub mod daemon;
+pub mod engine_table;
+pub mod error;
+pub mod interaction;
+pub mod listener;
+pub mod routes;
+pub mod server;
+
+pub use daemon::run;

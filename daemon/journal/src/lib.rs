@@ -1,1 +1,12 @@
-//! placeholder
+//! The interaction log: one JSON object a line, appended and never changed.
+//!
+//! [`Journal`] hands out [`Place`]s before the work begins and writes each [`Record`] with one `write(2)` on one thread; who waits for
+//! [`Written`] knows that the kernel has the whole line. [`record`] says what a line holds, [`file`] keeps the file whole.
+
+mod file;
+mod journal;
+mod record;
+
+pub use file::JournalFile;
+pub use journal::{Journal, JournalError, Place, Written};
+pub use record::{Outcome, Record, TokenUsage};

@@ -1,10 +1,10 @@
 //! The JSON that crosses MiniVault's HTTP border, for the daemon and for clients alike.
 //!
-//! - [`native`]: `/generate` and `/stream-generate`
-//! - [`chat`]: `/v1/chat/completions`
-//! - [`models`]: `/v1/models`
-//! - [`status`]: `/health` and `/ready`
-//! - [`error`]: the one error body
+//! - [`native`][]: `/generate` and `/stream-generate`
+//! - [`chat`][]: `/v1/chat/completions`
+//! - [`models`][]: `/v1/models`
+//! - [`status`][]: `/health` and `/ready`
+//! - [`error`][]: the one error body
 
 pub mod chat;
 pub mod error;

@@ -1,11 +1,12 @@
 //! A model's own chat template, in Jinja as Transformers renders it.
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
+use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, Error as JinjaError, ErrorKind, Value, context};
 
 use super::{ChatMessage, RenderedChat};
 use crate::error::{EngineError, Result};
+use crate::model::Specials;
 
 /// Instructions a template may take for one conversation. Templates come from strangers; ordinary ones need a few thousand.
 const FUEL: u64 = 2_000_000;
@@ -35,8 +36,7 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_fuel(Some(FUEL));
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|error| EngineError::Unavailable(format!("chat templates can't be set up: {error:#}")))?);
+        environment.set_syntax(whitespace_as_transformers());
         environment.add_function("raise_exception", |message: String| -> Result<Value, JinjaError> {
             Err(JinjaError::new(ErrorKind::InvalidOperation, message))
         });
@@ -63,9 +63,9 @@ impl ChatTemplate {
         let guarded: Vec<ChatMessage> =
             messages.iter().map(|message| ChatMessage { role: self.guard(&message.role), content: self.guard(&message.content) }).collect();
         let template = self.environment.get_template("chat").map_err(EngineError::failed)?;
-        let tools = if tools.is_empty() { Value::UNDEFINED } else { Value::from(minijinja::value::Serde(tools)) };
+        let tools = if tools.is_empty() { Value::UNDEFINED } else { Value::from(Serde(tools)) };
         let text = template
-            .render(context! { messages => Value::from(minijinja::value::Serde(&guarded)), tools, bos_token => self.begin.as_str(), eos_token => self.end.as_str(), add_generation_prompt => true })
+            .render(context! { messages => Serde(guarded), tools, bos_token => &self.begin, eos_token => &self.end, add_generation_prompt => true })
             .map_err(|error| {
                 let reason = error.detail().map_or_else(|| error.to_string(), ToOwned::to_owned);
                 EngineError::invalid("messages", format!("the model's chat template refuses these messages: {reason}"))
@@ -76,7 +76,7 @@ impl ChatTemplate {
                 format!("the model's chat template makes {} bytes of {written}; the limit is {}", text.len(), OVERHEAD + 8 * written);
             return Err(EngineError::invalid("messages", message));
         }
-        Ok(RenderedChat { pieces: text.split(SPLIT).map(ToOwned::to_owned).collect(), stop: Vec::new() })
+        Ok(RenderedChat { pieces: text.split(SPLIT).map(ToOwned::to_owned).collect(), specials: Specials::Parse, stop: Vec::new() })
     }
 
     /// The text with every spelling of a control token split after its first character.
@@ -95,6 +95,11 @@ impl ChatTemplate {
         }
         guarded
     }
+}
+
+/// Transformers renders with both of these on.
+fn whitespace_as_transformers() -> SyntaxConfig {
+    SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().expect("the delimiters are the default ones")
 }
 
 #[cfg(test)]

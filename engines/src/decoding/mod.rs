@@ -1,1 +1,14 @@
 //! From logits to text, written once for all local engines.
+//!
+//! A row of logits goes through the [`Sampler`], which returns a token; the token's bytes go through [`WholeCharacters`] and come
+//! out as text; the text goes through [`StopMatcher`], which holds back what may become a stop string.
+
+mod characters;
+mod logprobs;
+mod sampler;
+mod stop;
+
+pub use characters::WholeCharacters;
+pub use logprobs::{Logprobs, logprobs};
+pub use sampler::Sampler;
+pub use stop::{StopMatcher, Stopping};

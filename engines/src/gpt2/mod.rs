@@ -1,30 +1,125 @@
 //! GPT-2 on candle.
+//!
+//! [`Gpt2Loader`] reads a folder in Hugging Face layout: `architecture` is what `config.json` says, `weights` the tensors,
+//! `vocabulary` the tokens. `network` is the forward pass over the rows of all sequences of a step at once, `attention` over their
+//! `cache`; `model` keeps the slots.
+//!
+//! The engine is [`bitwise`](crate::Determinism::Bitwise): a token's logits have the same bits whatever shares its step, in whatever
+//! chunks its prompt came, and with any number of threads. `linear` and `attention` say how; all else works on each row alone.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::Deserialize;
 
 use crate::error::{EngineError, Result};
+use crate::hub::{Found, Hub, ModelSource};
+use crate::local::{LocalEngine, LocalOptions};
 use crate::registry::{Backend, Opening};
 use crate::text_engine::TextEngine;
+
+mod architecture;
+mod attention;
+mod cache;
+mod linear;
+mod loader;
+mod model;
+mod network;
+mod vocabulary;
+mod weights;
+
+pub use loader::{Gpt2Loader, LoadedGpt2};
+pub use model::Gpt2Model;
 
 /// The backend `gpt2`.
 pub struct Gpt2;
 
 /// Its table in the configuration.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gpt2Config {
     /// A folder in Hugging Face layout, or a repository on the hub.
     pub model: String,
+    /// Branch, tag or commit on the hub.
+    #[serde(default)]
+    pub revision: Option<String>,
+    /// Sequences computed side by side, 1 to 256. A slot takes its cache's memory when first used.
+    #[serde(default = "Gpt2Config::default_slots")]
+    pub slots: usize,
+    /// Requests that may wait for a slot, 1 to 65536.
+    #[serde(default = "Gpt2Config::default_queue")]
+    pub queue: usize,
+    /// Tokens computed in one step over all sequences, 1 to 4096. More make long prompts faster and running answers choppier.
+    #[serde(default = "Gpt2Config::default_step_tokens")]
+    pub step_tokens: usize,
+    /// Whether embeddings are offered: the mean of the last hidden states.
+    #[serde(default)]
+    pub embeddings: bool,
+}
+
+impl Gpt2Config {
+    /// The defaults, for this model.
+    pub fn new(model: impl Into<String>) -> Self {
+        Self {
+            model: model.into(),
+            revision: None,
+            slots: Self::default_slots(),
+            queue: Self::default_queue(),
+            step_tokens: Self::default_step_tokens(),
+            embeddings: false,
+        }
+    }
+
+    /// Checks each setting against its limits.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] naming the key, the value and the limit.
+    pub fn check(&self) -> Result<()> {
+        for (key, value, limit) in [("slots", self.slots, 256), ("queue", self.queue, 65536), ("step_tokens", self.step_tokens, 4096)] {
+            if !(1..=limit).contains(&value) {
+                return Err(EngineError::Unavailable(format!("{key} is {value}; it must be between 1 and {limit}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn default_slots() -> usize {
+        8
+    }
+
+    fn default_queue() -> usize {
+        64
+    }
+
+    fn default_step_tokens() -> usize {
+        256
+    }
+
+    async fn find(&self, opening: &Opening) -> Result<Found> {
+        let source = ModelSource {
+            model: self.model.clone(),
+            base: opening.base.clone(),
+            revision: self.revision.clone(),
+            ..ModelSource::default()
+        };
+        Hub::from_env()?.folder(&source).await
+    }
 }
 
 #[async_trait]
 impl Backend for Gpt2 {
     type Config = Gpt2Config;
 
-    async fn open(&self, _opening: &Opening, _config: &Gpt2Config) -> Result<Arc<dyn TextEngine>> {
-        Err(EngineError::Stopped)
+    async fn fetch(&self, opening: &Opening, config: &Gpt2Config) -> Result<Vec<PathBuf>> {
+        config.check()?;
+        Ok(vec![config.find(opening).await?.path])
+    }
+
+    async fn open(&self, opening: &Opening, config: &Gpt2Config) -> Result<Arc<dyn TextEngine>> {
+        config.check()?;
+        let Found { path, origin } = config.find(opening).await?;
+        let loader = Gpt2Loader { name: opening.name.clone(), folder: path, origin, config: config.clone() };
+        Ok(Arc::new(LocalEngine::start(LocalOptions { queue: config.queue }, loader).await?))
     }
 }

@@ -1,62 +1,131 @@
 //! `LocalEngine`: a [`TextEngine`] of any [`crate::model::Model`] in this process.
+//!
+//! A request passes [`admission`] on the caller's side, where all that can refuse it is done, and then waits for a slot. The
+//! engine's thread ([`serve`]) runs [`batch`]: step after step, the next tokens of all [`sequence`]s side by side.
 
-use std::sync::Arc;
+mod admission;
+mod batch;
+mod sequence;
+mod serve;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use serde::Deserialize;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{EngineError, Result};
 use crate::generation::Generation;
-use crate::model::{Model, ModelLoader, Vocabulary};
-use crate::request::GenerateRequest;
-use crate::text_engine::{EngineInfo, Health, TextEngine};
+use crate::model::ModelLoader;
+use crate::request::{GenerateRequest, TokenId};
+use crate::text_engine::{Embedding, EngineInfo, Health, State, TextEngine};
 
-/// Settings that every local engine has; flatten-free: a backend's configuration names them itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+use admission::Front;
+pub use serve::Serve;
+use serve::Shared;
+
+/// What every local engine is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LocalOptions {
-    /// Requests that may wait for a slot.
+    /// Requests that may wait for a slot; one more is refused as [`EngineError::Busy`].
     pub queue: usize,
 }
 
-/// Handed to the loader on the engine's thread; consumed once the model is up.
-pub struct Serve {
-    _private: (),
-}
-
-impl Serve {
-    /// Serves requests with this model until the engine is stopped.
-    ///
-    /// # Errors
-    /// None so far.
-    pub fn serve(self, _info: EngineInfo, _vocabulary: Arc<dyn Vocabulary>, _model: &mut dyn Model) -> Result<()> {
-        Ok(())
-    }
-}
-
 /// A model on a thread of its own.
-pub struct LocalEngine {}
+///
+/// Dropping it ends running requests with [`EngineError::Stopped`] and waits until the thread has let go of the model, which
+/// takes one step at most.
+pub struct LocalEngine {
+    front: Front,
+    shared: Arc<Shared>,
+    /// `None` once the engine is being dropped; that closes the channel and so ends the thread.
+    jobs: Option<mpsc::Sender<serve::Job>>,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl LocalEngine {
     /// Starts the thread and waits until the model is loaded.
     ///
     /// # Errors
-    /// Whatever the loader says.
-    pub async fn start(_options: LocalOptions, _loader: impl ModelLoader) -> Result<Self> {
-        Err(EngineError::Stopped)
+    /// Whatever the loader says; [`EngineError::Unavailable`] if it panics.
+    pub async fn start(options: LocalOptions, loader: impl ModelLoader) -> Result<Self> {
+        let (report, loaded) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || serve::run(options, Box::new(loader), report))
+            .map_err(|error| EngineError::Unavailable(format!("the engine's thread can't be started: {error}")))?;
+        // The thread reports in every case; a panic drops the sender.
+        let serving = loaded.await.unwrap_or_else(|_| Err(EngineError::Unavailable("the model's loader panicked".into())))?;
+        let serve::Serving { front, shared, jobs } = serving;
+        Ok(Self { front, shared, jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    fn submit(&self, job: serve::Job) -> Result<()> {
+        if let State::Failed(reason) = self.shared.state() {
+            return Err(EngineError::Unavailable(reason));
+        }
+        // There are as many places in the channel as permits, and the job carries one.
+        self.jobs.as_ref().ok_or(EngineError::Stopped)?.try_send(job).map_err(|_| match self.shared.state() {
+            State::Failed(reason) => EngineError::Unavailable(reason),
+            _ => EngineError::Stopped,
+        })
     }
 }
 
 #[async_trait]
 impl TextEngine for LocalEngine {
     fn info(&self) -> Arc<EngineInfo> {
-        unreachable!()
+        self.front.info.clone()
     }
 
     fn health(&self) -> Health {
-        unreachable!()
+        self.shared.health(self.front.limits.slots)
     }
 
-    async fn generate(&self, _request: GenerateRequest) -> Result<Generation> {
-        Err(EngineError::Stopped)
+    async fn generate(&self, request: GenerateRequest) -> Result<Generation> {
+        let (job, generation) = self.front.admit(request).await?;
+        self.submit(serve::Job::Generate(Box::new(job)))?;
+        Ok(generation)
+    }
+
+    async fn tokenize(&self, text: &str) -> Result<Vec<TokenId>> {
+        self.front.tokenize(text).await
+    }
+
+    async fn detokenize(&self, tokens: &[TokenId]) -> Result<String> {
+        self.front.check_tokens("tokens", tokens)?;
+        Ok(self.front.text_of(tokens))
+    }
+
+    async fn embed(&self, texts: &[String]) -> Result<Vec<Embedding>> {
+        if !self.front.info.capabilities.embeddings {
+            return Err(self.unsupported("embeddings"));
+        }
+        let mut embeddings = Vec::with_capacity(texts.len());
+        for text in texts {
+            let (job, answer) = self.front.admit_embedding(text).await?;
+            self.submit(serve::Job::Embed(job))?;
+            embeddings.push(answer.await.unwrap_or(Err(EngineError::Stopped))?);
+        }
+        Ok(embeddings)
     }
 }
+
+impl Drop for LocalEngine {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!(engine = self.front.info.name, "the engine's thread panicked");
+        }
+    }
+}
+
+/// Locks a mutex whose holder may have panicked; every section guarded so leaves its data whole.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

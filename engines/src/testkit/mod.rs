@@ -1,1 +1,8 @@
-//! For the tests of engines: a scripted model and the conformance kit.
+//! For the tests of engines: a scripted model, and the conformance kit that every engine passes.
+
+pub mod conformance;
+mod gate;
+mod scripted;
+
+pub use gate::Gate;
+pub use scripted::{Fault, SCRIPT, Script, ScriptedBackend, ScriptedConfig, ScriptedLoader, ScriptedModel, ScriptedVocabulary, StepRecord};

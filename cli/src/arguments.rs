@@ -1,0 +1,237 @@
+//! What can be typed after `minivault`.
+
+use clap::{Args, Parser, Subcommand};
+use minivault_wire::Stop;
+use minivault_wire::chat::{ChatBody, Message, StreamOptions};
+use minivault_wire::native::GenerateBody;
+use reqwest::Url;
+
+const DEFAULT_URL: &str = "http://127.0.0.1:8000";
+
+const EXAMPLES: &str = "\
+Examples:
+  minivault generate \"Once upon a time\"
+  cat prompt.txt | minivault generate --max-tokens 200 --seed 7 > answer.txt
+  minivault chat --system \"You are terse.\"
+  minivault --url http://vault.local:8000 status
+
+Exit status: 0 ok, 1 failed, 2 usage, 3 daemon not reachable, 130 interrupted.";
+
+const GENERATE_EXAMPLES: &str = "\
+Examples:
+  minivault generate \"Once upon a time\"
+  minivault generate --temperature 0 --stop $'\\n' \"The capital of France is\"
+  minivault generate --json \"Hello\" | jq -r .response
+  git diff | minivault generate --model smollm2 -
+
+The answer goes to stdout byte for byte; a terminal also gets a line end and a remark on stderr.
+From a pipe, one line end after the prompt is taken off, so that `echo Hello |` means \"Hello\".
+What is left out is decided by the daemon's configuration.";
+
+const CHAT_EXAMPLES: &str = "\
+Examples:
+  minivault chat
+  minivault chat --model smollm2 --system \"Answer in one sentence.\"
+  printf 'My name is Ada.\\nWhat is my name?\\n' | minivault chat
+
+Ctrl-C stops an answer; at the prompt it leaves, as Ctrl-D and /quit do. /help lists the commands.
+From a pipe each line is one turn, and each answer ends with a line end.";
+
+/// MiniVault at the terminal: asks the daemon, minivaultd, for text.
+#[derive(Debug, Parser)]
+#[command(name = "minivault", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub general: General,
+    /// Left out on a terminal, a menu asks what to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+pub struct General {
+    /// Where the daemon listens
+    #[arg(long, global = true, env = "MINIVAULT_URL", value_name = "URL", default_value = DEFAULT_URL, value_parser = daemon_url, display_order = 900)]
+    pub url: Url,
+    /// Leave out remarks on stderr; errors are still told
+    #[arg(short, long, global = true, display_order = 901)]
+    pub quiet: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Continue a prompt
+    #[command(after_help = GENERATE_EXAMPLES)]
+    Generate(Box<Generate>),
+    /// Talk, with everything said so far in mind
+    #[command(after_help = CHAT_EXAMPLES)]
+    Chat(Box<Chat>),
+    /// List the engines that can be asked; * marks the one that answers when none is named
+    Models(Report),
+    /// Tell whether the daemon is there and ready; exits 0 if ready, 1 if not yet, 3 if not there
+    Status(Report),
+}
+
+/// `minivault generate`
+#[derive(Debug, Args)]
+pub struct Generate {
+    /// The text to continue; `-`, or none with a pipe, reads it from stdin
+    pub prompt: Option<String>,
+    /// Print the answer when it is complete, not as it is written
+    #[arg(long, conflicts_with = "stream")]
+    pub no_stream: bool,
+    /// Print the daemon's JSON answer on one line
+    #[arg(long)]
+    pub json: bool,
+    /// With --json: one JSON object per line as the answer is written, the last one with the totals
+    #[arg(long)]
+    pub stream: bool,
+    /// Put the prompt in front of the answer
+    #[arg(long)]
+    pub echo: bool,
+    #[command(flatten)]
+    pub sampling: Sampling,
+}
+
+/// `minivault chat`
+#[derive(Debug, Args)]
+pub struct Chat {
+    /// What the model is told before the conversation
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    #[command(flatten)]
+    pub sampling: Sampling,
+}
+
+/// `minivault models` and `minivault status`
+#[derive(Debug, Args)]
+pub struct Report {
+    /// Print JSON on one line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How tokens are chosen. Whether a value makes sense is for the daemon to say, which names its limits.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct Sampling {
+    /// The engine to ask, by its name in `minivault models`
+    #[arg(short, long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// The most tokens the answer may have
+    #[arg(short = 'n', long, value_name = "N")]
+    pub max_tokens: Option<usize>,
+    /// 0 always takes the most likely token; higher is more varied
+    #[arg(short, long, value_name = "T", value_parser = finite, allow_negative_numbers = true)]
+    pub temperature: Option<f32>,
+    /// Choose among the K most likely tokens only; 0 is off
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Choose among the most likely tokens that together reach probability P
+    #[arg(long, value_name = "P", value_parser = finite, allow_negative_numbers = true)]
+    pub top_p: Option<f32>,
+    /// Choose among tokens at least P times as likely as the most likely one
+    #[arg(long, value_name = "P", value_parser = finite, allow_negative_numbers = true)]
+    pub min_p: Option<f32>,
+    /// Make what was said less likely to be said again; 1 is off
+    #[arg(long, value_name = "R", value_parser = finite, allow_negative_numbers = true)]
+    pub repetition_penalty: Option<f32>,
+    /// The same seed gives the same answer
+    #[arg(short, long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// End the answer before this text; may be given several times
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub stop: Vec<String>,
+}
+
+impl Sampling {
+    fn stop(&self) -> Option<Stop> {
+        match self.stop.as_slice() {
+            [] => None,
+            [one] => Some(Stop::One(one.clone())),
+            many => Some(Stop::Many(many.to_vec())),
+        }
+    }
+
+    /// The body that asks for `prompt` to be continued.
+    pub fn generate_body(&self, prompt: String) -> GenerateBody {
+        GenerateBody {
+            prompt,
+            model: self.model.clone(),
+            max_tokens: self.max_tokens,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            seed: self.seed,
+            stop: self.stop(),
+            echo: None,
+        }
+    }
+
+    /// The body that asks for a streamed answer to `messages`.
+    pub fn chat_body(&self, messages: Vec<Message>) -> ChatBody {
+        ChatBody {
+            messages,
+            model: self.model.clone(),
+            max_tokens: self.max_tokens,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: None,
+            frequency_penalty: None,
+            seed: self.seed,
+            stop: self.stop(),
+            stream: Some(true),
+            stream_options: Some(StreamOptions { include_usage: true }),
+        }
+    }
+}
+
+fn daemon_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("{error}; an example is {DEFAULT_URL}"))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        _ => Err(format!("it must begin with http:// or https://; an example is {DEFAULT_URL}")),
+    }
+}
+
+/// JSON knows no NaN and no infinity; sent as null they would pass for "left out".
+fn finite(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        Ok(_) => Err("it must be a finite number".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_that_json_cannot_carry_are_refused() {
+        assert!(finite("nan").is_err() && finite("inf").is_err() && finite("1e99").is_err());
+        assert_eq!(finite("-0.5"), Ok(-0.5));
+    }
+
+    #[test]
+    fn one_stop_is_a_string_and_several_are_a_list() {
+        let sampling = |stop: &[&str]| Sampling { stop: stop.iter().map(ToString::to_string).collect(), ..Sampling::default() };
+        assert_eq!(sampling(&[]).stop(), None);
+        assert_eq!(sampling(&["a"]).stop(), Some(Stop::One("a".into())));
+        assert_eq!(sampling(&["a", "b"]).stop(), Some(Stop::Many(vec!["a".into(), "b".into()])));
+    }
+}

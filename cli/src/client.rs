@@ -1,0 +1,209 @@
+//! The daemon's answers, asked for over HTTP.
+
+use std::error::Error;
+use std::time::Duration;
+
+use minivault_wire::chat::ChatBody;
+use minivault_wire::models::ModelList;
+use minivault_wire::native::{GenerateAnswer, GenerateBody};
+use minivault_wire::status::{HealthAnswer, ReadyAnswer};
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::redirect::Policy;
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::events::{ChatStream, Events, GenerateStream, error_message};
+use crate::failure::Failure;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For what the daemon knows without computing. Generation has no limit: a long prompt is silent for long.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A daemon at an address.
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+}
+
+/// An answer, and the very text it came as.
+pub struct Whole<T> {
+    pub raw: String,
+    pub value: T,
+}
+
+impl Client {
+    /// Connects to nothing yet.
+    pub fn new(mut base: Url) -> Result<Self, Failure> {
+        base.set_query(None);
+        base.set_fragment(None);
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("minivault/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(Policy::none())
+            // The daemon may close a kept connection while the user thinks; a new one costs next to nothing.
+            .pool_max_idle_per_host(0);
+        if base.scheme() == "http" {
+            // A machine without a store of certificates must be able to talk to itself.
+            builder = builder.tls_certs_only([]);
+        }
+        if is_loopback(&base) {
+            builder = builder.no_proxy();
+        }
+        match builder.build() {
+            Ok(http) => Ok(Self { http, base }),
+            Err(error) => Err(Failure::Failed(format!("no HTTP client can be made: {}", root_cause(&error)))),
+        }
+    }
+
+    /// Where the daemon is, as it may be shown.
+    pub fn address(&self) -> String {
+        let mut shown = self.base.clone();
+        // Either fails only for addresses that can't carry these, and then there are none.
+        let _ = shown.set_username("");
+        let _ = shown.set_password(None);
+        shown.as_str().trim_end_matches('/').to_owned()
+    }
+
+    /// `POST /generate`
+    pub async fn generate(&self, body: &GenerateBody) -> Result<Whole<GenerateAnswer>, Failure> {
+        let response = self.accepted(self.post("generate", body)?).await?;
+        self.whole(response).await
+    }
+
+    /// `POST /stream-generate`
+    pub async fn stream_generate(&self, body: &GenerateBody) -> Result<GenerateStream, Failure> {
+        Ok(GenerateStream::new(self.events("stream-generate", body).await?))
+    }
+
+    /// `POST /v1/chat/completions`, for a body that asks for a stream.
+    pub async fn chat(&self, body: &ChatBody) -> Result<ChatStream, Failure> {
+        Ok(ChatStream::new(self.events("v1/chat/completions", body).await?))
+    }
+
+    /// `GET /v1/models`
+    pub async fn models(&self) -> Result<Whole<ModelList>, Failure> {
+        let response = self.accepted(self.get("v1/models")?).await?;
+        self.whole(response).await
+    }
+
+    /// `GET /health`
+    pub async fn health(&self) -> Result<HealthAnswer, Failure> {
+        let response = self.accepted(self.get("health")?).await?;
+        Ok(self.whole(response).await?.value)
+    }
+
+    /// `GET /ready`, which answers 503 with the same body while the engine can't answer.
+    pub async fn ready(&self) -> Result<ReadyAnswer, Failure> {
+        let response = self.answered(self.get("ready")?).await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => Ok(self.whole(response).await?.value),
+            _ => Err(self.refusal(response).await),
+        }
+    }
+
+    fn get(&self, path: &str) -> Result<RequestBuilder, Failure> {
+        Ok(self.http.get(self.endpoint(path)?).timeout(REPORT_TIMEOUT))
+    }
+
+    fn post(&self, path: &str, body: &impl Serialize) -> Result<RequestBuilder, Failure> {
+        Ok(self.http.post(self.endpoint(path)?).json(body))
+    }
+
+    fn endpoint(&self, path: &str) -> Result<Url, Failure> {
+        self.base.join(path).map_err(|error| Failure::Usage(format!("{} is no address for a daemon: {error}", self.address())))
+    }
+
+    async fn events(&self, path: &str, body: &impl Serialize) -> Result<Events, Failure> {
+        let response = self.accepted(self.post(path, body)?.header(ACCEPT, "text/event-stream")).await?;
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !kind.starts_with("text/event-stream") {
+            return Err(self.stranger(&format!("a stream of type {kind:?} instead of text/event-stream")));
+        }
+        Ok(Events::new(response))
+    }
+
+    async fn answered(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        request.send().await.map_err(|error| self.broken(&error))
+    }
+
+    async fn accepted(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let response = self.answered(request).await?;
+        if response.status().is_success() { Ok(response) } else { Err(self.refusal(response).await) }
+    }
+
+    async fn whole<T: DeserializeOwned>(&self, response: Response) -> Result<Whole<T>, Failure> {
+        let raw = response.text().await.map_err(|error| self.broken(&error))?;
+        match serde_json::from_str(&raw) {
+            Ok(value) => Ok(Whole { value, raw: raw.trim_end().to_owned() }),
+            Err(error) => Err(self.stranger(&format!("something else than expected ({error})"))),
+        }
+    }
+
+    async fn refusal(&self, response: Response) -> Failure {
+        let status = response.status();
+        match response.text().await {
+            Ok(body) => match error_message(&body) {
+                Some(message) => Failure::Failed(message),
+                None => self.stranger(&format!("{status} without saying why")),
+            },
+            Err(error) => self.broken(&error),
+        }
+    }
+
+    fn stranger(&self, answer: &str) -> Failure {
+        Failure::Failed(format!("{} answered {answer}; is that a minivaultd of this version?", self.address()))
+    }
+
+    fn broken(&self, error: &reqwest::Error) -> Failure {
+        let url = self.address();
+        if error.is_connect() {
+            let cause =
+                if error.is_timeout() { format!("no connection within {} seconds", CONNECT_TIMEOUT.as_secs()) } else { root_cause(error) };
+            Failure::Unreachable { url, cause }
+        } else if error.is_timeout() {
+            Failure::Failed(format!("{url} did not answer within {} seconds", REPORT_TIMEOUT.as_secs()))
+        } else {
+            Failure::Failed(format!("{url} broke the connection off before its answer was complete: {}", root_cause(error)))
+        }
+    }
+}
+
+/// Whether the address is this machine's own, which a proxy cannot reach.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The innermost error, which names the cause; the ones around it only say where it passed.
+pub fn root_cause(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_asked_without_a_proxy() {
+        let check = |url: &str| is_loopback(&Url::parse(url).unwrap());
+        assert!(check("http://127.0.0.1:8000") && check("http://[::1]:8000") && check("http://localhost"));
+        assert!(!check("http://192.0.2.1") && !check("http://localhost.example"));
+    }
+
+    #[test]
+    fn an_address_is_shown_without_its_password() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::new(Url::parse("http://me:secret@127.0.0.1:8000/vault?x=1").unwrap()).unwrap();
+        assert_eq!(client.address(), "http://127.0.0.1:8000/vault");
+        assert_eq!(client.endpoint("generate").unwrap().path(), "/vault/generate");
+    }
+}

@@ -1,0 +1,46 @@
+//! What each command does.
+
+mod chat;
+mod generate;
+mod menu;
+mod models;
+mod status;
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::CommandFactory;
+
+use crate::arguments::{Arguments, Command};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Whether the command talks with a person, to whom Ctrl-C means "stop this answer" rather than "stop".
+pub fn converses(arguments: &Arguments) -> bool {
+    match arguments.command {
+        Some(Command::Chat(_)) => io::stdin().is_terminal(),
+        None => offers_menu(),
+        Some(_) => false,
+    }
+}
+
+/// Does what the arguments ask for.
+pub async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let client = Client::new(arguments.general.url)?;
+    let mut output = Output::new(arguments.general.quiet);
+    match arguments.command {
+        Some(Command::Generate(generate)) => generate::run(&client, *generate, &mut output).await,
+        Some(Command::Chat(chat)) => chat::run(&client, *chat, &mut output).await,
+        Some(Command::Models(report)) => models::run(&client, &report, &mut output).await,
+        Some(Command::Status(report)) => status::run(&client, &report, &mut output).await,
+        None if offers_menu() => menu::run(&client, &mut output).await,
+        None => {
+            let _ = writeln!(io::stderr(), "{}", Arguments::command().render_help());
+            Err(Failure::Usage("no command given, and no terminal to ask what to do".into()))
+        }
+    }
+}
+
+fn offers_menu() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}

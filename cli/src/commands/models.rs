@@ -1,0 +1,94 @@
+//! `minivault models`: the engines that a request can name.
+
+use minivault_wire::models::{Model, ModelList};
+
+use crate::arguments::Report;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::Output;
+
+const HEADINGS: [&str; 7] = ["NAME", "STATE", "BACKEND", "MODEL", "CONTEXT", "DETERMINISM", "NOTE"];
+
+/// Prints the list, as a table or as it came.
+pub async fn run(client: &Client, arguments: &Report, output: &mut Output) -> Result<(), Failure> {
+    let list = client.models().await?;
+    if arguments.json {
+        return output.line(&list.raw);
+    }
+    for line in table(&list.value) {
+        output.line(&line)?;
+    }
+    Ok(())
+}
+
+fn table(list: &ModelList) -> Vec<String> {
+    let mut rows = vec![HEADINGS.map(str::to_owned)];
+    rows.extend(list.data.iter().map(row));
+    let mut widths = [0; HEADINGS.len()];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &[String; HEADINGS.len()]| {
+        let padded: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+fn row(model: &Model) -> [String; HEADINGS.len()] {
+    let details = model.minivault.clone().unwrap_or_default();
+    let known = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    let loaded = details.loaded.unwrap_or_default();
+    let context = if loaded.context_length == 0 { String::new() } else { loaded.context_length.to_string() };
+    let note = match (details.answered_by, details.reason) {
+        (Some(other), Some(reason)) => format!("answered by {other}: {reason}"),
+        (Some(other), None) => format!("answered by {other}"),
+        (None, reason) => reason.unwrap_or_default(),
+    };
+    [
+        format!("{}{}", model.id, if details.default { " *" } else { "" }),
+        known(details.state),
+        known(details.backend),
+        known(loaded.model),
+        known(context),
+        known(loaded.determinism),
+        // One engine, one line, also where the reason has several.
+        note.replace('\n', " "),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use minivault_wire::models::{LoadedModel, ModelDetails};
+
+    use super::*;
+
+    fn model(id: &str, minivault: Option<ModelDetails>) -> Model {
+        Model { id: id.into(), object: "model".into(), created: 0, owned_by: "minivault".into(), minivault }
+    }
+
+    #[test]
+    fn columns_line_up_and_what_is_not_known_is_a_dash() {
+        let loaded = LoadedModel { model: "DistilGPT2".into(), context_length: 1024, determinism: "bitwise".into(), ..Default::default() };
+        let ready =
+            ModelDetails { default: true, state: "ready".into(), backend: "gpt2".into(), loaded: Some(loaded), ..ModelDetails::default() };
+        let failed = ModelDetails {
+            state: "failed".into(),
+            backend: "openai".into(),
+            reason: Some("no\nanswer".into()),
+            answered_by: Some("a".into()),
+            ..ModelDetails::default()
+        };
+        let list =
+            ModelList { object: "list".into(), data: vec![model("a", Some(ready)), model("upstream", Some(failed)), model("bare", None)] };
+        assert_eq!(
+            table(&list).join("\n"),
+            "NAME      STATE   BACKEND  MODEL       CONTEXT  DETERMINISM  NOTE\n\
+             a *       ready   gpt2     DistilGPT2  1024     bitwise\n\
+             upstream  failed  openai   -           -        -            answered by a: no answer\n\
+             bare      -       -        -           -        -"
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! `minivault status`: whether the daemon is there and can answer.
+
+use minivault_wire::status::{HealthAnswer, ReadyAnswer};
+use serde::Serialize;
+
+use crate::arguments::Report;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Status {
+    url: String,
+    health: HealthAnswer,
+    ready: ReadyAnswer,
+}
+
+/// Asks `/health` and `/ready`. A daemon that isn't ready makes the run fail.
+pub async fn run(client: &Client, arguments: &Report, output: &mut Output) -> Result<(), Failure> {
+    let status = Status { url: client.address(), health: client.health().await?, ready: client.ready().await? };
+    if arguments.json {
+        let json = serde_json::to_string(&status).map_err(|error| Failure::Failed(error.to_string()))?;
+        output.line(&json)?;
+    } else {
+        output.line(&format!("minivaultd {} at {}", status.health.version, status.url))?;
+        output.line(&readiness(&status.ready))?;
+    }
+    if status.ready.status == "ready" { Ok(()) } else { Err(Failure::NotReady) }
+}
+
+/// `ready: distilgpt2`, and what else there is to know.
+pub fn readiness(ready: &ReadyAnswer) -> String {
+    let ReadyAnswer { status, engine, answered_by, reason } = ready;
+    let mut text = match answered_by {
+        Some(other) => format!("{status}: {other} in place of {engine}"),
+        None => format!("{status}: {engine}"),
+    };
+    if let Some(reason) = reason {
+        text.push_str(&format!(" ({reason})"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_substitute_is_told_with_its_reason() {
+        let mut ready = ReadyAnswer { status: "ready".into(), engine: "distilgpt2".into(), answered_by: None, reason: None };
+        assert_eq!(readiness(&ready), "ready: distilgpt2");
+        ready.answered_by = Some("smollm2".into());
+        ready.reason = Some("the hub cannot be reached".into());
+        assert_eq!(readiness(&ready), "ready: smollm2 in place of distilgpt2 (the hub cannot be reached)");
+    }
+}

@@ -1,0 +1,105 @@
+//! Lines that a person types, with editing and history.
+
+use std::env;
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use rustyline::config::{Behavior, Config};
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{DefaultEditor, Editor};
+
+use crate::failure::Failure;
+
+/// As many lines as one is likely to look for again.
+const HISTORY_LINES: usize = 1000;
+
+/// Where lines come from.
+pub trait Lines {
+    /// Asks for a line; `None` at the end of the input (Ctrl-D), [`Failure::Interrupted`] at Ctrl-C.
+    fn ask(&mut self, prompt: &str) -> Result<Option<String>, Failure>;
+}
+
+/// The terminal.
+pub struct LineEditor {
+    editor: Editor<(), FileHistory>,
+    history: Option<PathBuf>,
+}
+
+impl LineEditor {
+    /// An editor that remembers lines only until it is dropped.
+    pub fn new() -> Result<Self, Failure> {
+        let editor = Config::builder()
+            .max_history_size(HISTORY_LINES)
+            .and_then(|config| {
+                // With stdout sent elsewhere the prompt belongs on the terminal, not among the answers.
+                let behavior = if io::stdout().is_terminal() { Behavior::Stdio } else { Behavior::PreferTerm };
+                DefaultEditor::with_config(config.behavior(behavior).build())
+            })
+            .map_err(|error| Failure::Failed(format!("the terminal cannot be used: {error}")))?;
+        Ok(Self { editor, history: None })
+    }
+
+    /// An editor that also knows the lines of earlier days, and keeps today's.
+    pub fn with_history() -> Result<Self, Failure> {
+        let mut this = Self::new()?;
+        this.history = history_path(env::var_os("XDG_STATE_HOME").map(PathBuf::from), env::home_dir());
+        if let Some(path) = &this.history {
+            // No history yet is the usual case; a lost one is no reason not to talk.
+            let _ = this.editor.load_history(path);
+        }
+        Ok(this)
+    }
+
+    /// Remembers a line, on disk at once so that a killed terminal loses nothing.
+    pub fn remember(&mut self, line: &str) {
+        let added = self.editor.add_history_entry(line).unwrap_or(false);
+        if let (true, Some(path)) = (added, &self.history) {
+            let _ = path.parent().map_or(Ok(()), fs::create_dir_all);
+            let _ = self.editor.append_history(path);
+        }
+    }
+}
+
+impl Lines for LineEditor {
+    fn ask(&mut self, prompt: &str) -> Result<Option<String>, Failure> {
+        match self.editor.readline(prompt) {
+            Ok(line) => Ok(Some(line)),
+            Err(ReadlineError::Eof) => Ok(None),
+            Err(ReadlineError::Interrupted) => Err(Failure::Interrupted),
+            Err(error) => Err(Failure::Failed(format!("the terminal cannot be read: {error}"))),
+        }
+    }
+}
+
+/// `$XDG_STATE_HOME/minivault/history`, or where the XDG specification says it is when that is unset or relative.
+fn history_path(state_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
+    let state = state_home.filter(|path| path.is_absolute());
+    let state = state.or_else(|| Some(home.filter(|home| home.is_absolute())?.join(Path::new(".local/state"))))?;
+    Some(state.join("minivault").join("history"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(state_home: Option<&str>, home: Option<&str>, expected: Option<&str>) {
+        assert_eq!(history_path(state_home.map(PathBuf::from), home.map(PathBuf::from)), expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn history_lies_where_xdg_says() {
+        check(Some("/state"), Some("/home/me"), Some("/state/minivault/history"));
+        check(None, Some("/home/me"), Some("/home/me/.local/state/minivault/history"));
+    }
+
+    #[test]
+    fn relative_or_missing_folders_are_not_used() {
+        check(Some("state"), Some("/home/me"), Some("/home/me/.local/state/minivault/history"));
+        check(Some(""), Some("/home/me"), Some("/home/me/.local/state/minivault/history"));
+        check(None, Some(""), None);
+        check(None, None, None);
+    }
+}

@@ -1,0 +1,86 @@
+//! Answers on stdout, remarks on stderr; what a terminal gets besides and a pipe doesn't.
+
+use std::borrow::Cow;
+use std::env;
+use std::io::{self, IsTerminal, Write};
+
+use crate::failure::Failure;
+
+/// Where text goes.
+pub struct Output {
+    terminal: bool,
+    notes: bool,
+    colour: bool,
+    line_begun: bool,
+}
+
+impl Output {
+    /// Finds out what stdout and stderr are; `quiet` leaves out remarks.
+    pub fn new(quiet: bool) -> Self {
+        let notes = io::stderr().is_terminal();
+        let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+        Self {
+            terminal: io::stdout().is_terminal(),
+            notes: notes && !quiet,
+            colour: notes && !set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb"),
+            line_begun: false,
+        }
+    }
+
+    /// Whether a person reads along.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Writes a part of an answer at once: its exact bytes to a pipe, only what is safe to show to a terminal.
+    pub fn piece(&mut self, text: &str) -> Result<(), Failure> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let text = if self.terminal { printable(text) } else { Cow::Borrowed(text) };
+        self.line_begun = !text.ends_with('\n');
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Failure::writing(&error))
+    }
+
+    /// Writes a line.
+    pub fn line(&mut self, text: &str) -> Result<(), Failure> {
+        self.piece(&format!("{text}\n"))
+    }
+
+    /// Ends an answer: on a terminal the next text begins on a line of its own, a pipe gets nothing added.
+    pub fn finish(&mut self) -> Result<(), Failure> {
+        if self.terminal && self.line_begun { self.piece("\n") } else { Ok(()) }
+    }
+
+    /// A remark for a person at the terminal.
+    pub fn note(&self, text: &str) {
+        if self.notes {
+            let text = printable(text);
+            // A remark that can't be shown is no reason to fail.
+            let _ = if self.colour { writeln!(io::stderr(), "\x1b[2m{text}\x1b[0m") } else { writeln!(io::stderr(), "{text}") };
+        }
+    }
+}
+
+/// The text without control characters: a model, or a foreign daemon, must not move the cursor, retitle the window or
+/// write to the clipboard.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let harmful = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    if text.contains(harmful) { Cow::Owned(text.replace(harmful, "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_do_not_reach_a_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\u{9b}c\rd"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d");
+    }
+
+    #[test]
+    fn lines_tabs_and_emoji_stay_as_they_are() {
+        assert!(matches!(printable("one\n\ttwo 🦀\n"), Cow::Borrowed("one\n\ttwo 🦀\n")));
+    }
+}

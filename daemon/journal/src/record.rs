@@ -1,0 +1,80 @@
+//! What a line of the log holds.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
+
+/// One interaction. The fields stand in the line in this order, `seq` among them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// When the request arrived; UTC, to the microsecond.
+    #[serde(serialize_with = "microseconds")]
+    pub timestamp: Timestamp,
+    /// The prompt as the model saw it; of a chat, what the template made of it.
+    pub prompt: String,
+    /// The text that was generated.
+    pub response: String,
+    /// The interaction's name.
+    pub id: String,
+    /// Its place in the log, from 1, without gaps; the journal fills it in.
+    pub seq: u64,
+    /// The route.
+    pub endpoint: String,
+    /// The engine that answered.
+    pub model: String,
+    /// The backend that runs it.
+    pub backend: String,
+    /// A hash of all that decides its output.
+    pub fingerprint: String,
+    /// `bitwise`, `serial` or `none`: what may be relied on when this is run again.
+    pub determinism: String,
+    /// The seed in force.
+    pub seed: u64,
+    /// The whole request with all effective settings, enough to run it again.
+    pub request: serde_json::Value,
+    /// The prompt's tokens; empty where the engine doesn't know them.
+    pub prompt_token_ids: Vec<u32>,
+    /// The answer's tokens.
+    pub response_token_ids: Vec<u32>,
+    /// How many tokens it took.
+    pub usage: TokenUsage,
+    /// How it ended.
+    pub finish_reason: Outcome,
+    /// The HTTP status it was answered with; 499 when the client left.
+    pub status: u16,
+    /// What the client was told of a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Milliseconds from the request to its first token.
+    pub ttft_ms: Option<f64>,
+    /// Milliseconds from the request to its end.
+    pub duration_ms: f64,
+}
+
+/// Tokens an interaction took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenUsage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens generated.
+    pub completion_tokens: usize,
+    /// Both together.
+    pub total_tokens: usize,
+}
+
+/// How an interaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The text was complete, or a stop string came.
+    Stop,
+    /// As many tokens as were allowed.
+    Length,
+    /// The client left.
+    Cancelled,
+    /// The engine failed.
+    Error,
+}
+
+fn microseconds<S: Serializer>(timestamp: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{timestamp:.6}"))
+}

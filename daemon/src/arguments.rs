@@ -1,0 +1,119 @@
+//! The command line of `minivaultd`.
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Overrides, Source};
+
+/// Text generation over HTTP with models on this machine; every interaction is kept.
+///
+/// Without a command it serves until it is stopped by SIGTERM or Ctrl-C.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(name = "minivaultd", version, after_help = CONFIGURATION)]
+pub struct Arguments {
+    /// Read this configuration file [default: config.toml in the working directory, if there is one]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// Listen on this address: HOST:PORT or unix:PATH
+    #[arg(long, value_name = "ADDRESS", global = true)]
+    pub listen: Option<String>,
+
+    /// Answer with this engine when a request names none; the name of an [engines.NAME] table
+    #[arg(long = "engine", id = "default_engine", value_name = "NAME", global = true)]
+    pub engine: Option<String>,
+
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What `minivaultd` does instead of serving.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Print the values in effect and where each of them comes from
+    Config,
+    /// Fetch an engine's model ahead of time
+    Pull {
+        /// The engine [default: the default engine, and its fallback where its model can't be had]
+        engine: Option<String>,
+    },
+}
+
+const CONFIGURATION: &str = "Built-in defaults, the configuration file, the environment and these flags override each other in this \
+     order. A variable is named for its key: MINIVAULTD_SERVER__LISTEN is `listen` in [server].";
+
+impl Arguments {
+    /// Where the configuration is to be read from: what the flags say, and this process's environment and working directory.
+    ///
+    /// # Errors
+    /// The working directory can't be told, for example because it has been removed.
+    pub fn source(&self) -> io::Result<Source> {
+        let overrides = Overrides { listen: self.listen.clone(), engine: self.engine.clone() };
+        Source::of_process(self.config.clone(), overrides)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, ErrorKind> {
+        Arguments::try_parse_from(line.split_whitespace()).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn no_arguments_serve_as_configured() {
+        let expected = Arguments { config: None, listen: None, engine: None, command: None };
+        assert_eq!(parse("minivaultd"), Ok(expected));
+    }
+
+    #[test]
+    fn flags_may_stand_before_or_after_the_command() {
+        let expected = Arguments {
+            config: Some("a.toml".into()),
+            listen: Some("[::1]:80".into()),
+            engine: Some("mine".into()),
+            command: Some(Command::Config),
+        };
+        assert_eq!(parse("minivaultd --config a.toml --listen [::1]:80 --engine mine config").as_ref(), Ok(&expected));
+        assert_eq!(parse("minivaultd config --engine mine --config=a.toml --listen=[::1]:80").as_ref(), Ok(&expected));
+    }
+
+    #[test]
+    fn pull_takes_an_engine_of_its_own() {
+        let pull = |line: &str| parse(line).map(|arguments| (arguments.engine, arguments.command));
+        assert_eq!(pull("minivaultd pull"), Ok((None, Some(Command::Pull { engine: None }))));
+        let named = Some(Command::Pull { engine: Some("smollm2".into()) });
+        assert_eq!(pull("minivaultd pull smollm2"), Ok((None, named.clone())));
+        assert_eq!(pull("minivaultd pull smollm2 --engine mine"), Ok((Some("mine".into()), named)));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        assert_eq!(parse("minivaultd --lisen 1"), Err(ErrorKind::UnknownArgument));
+        assert_eq!(parse("minivaultd serve"), Err(ErrorKind::InvalidSubcommand));
+        assert_eq!(parse("minivaultd --config"), Err(ErrorKind::InvalidValue));
+        assert_eq!(parse("minivaultd -V"), Err(ErrorKind::DisplayVersion));
+        assert_eq!(parse("minivaultd --help"), Err(ErrorKind::DisplayHelp));
+    }
+
+    #[test]
+    fn flags_become_overrides() {
+        let source = parse("minivaultd --config a.toml --engine mine").unwrap().source().unwrap();
+        assert_eq!(source.file, Some(PathBuf::from("a.toml")));
+        assert_eq!(source.overrides, Overrides { listen: None, engine: Some("mine".into()) });
+        assert_eq!(source.working_directory, std::env::current_dir().unwrap());
+    }
+}

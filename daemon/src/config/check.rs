@@ -1,0 +1,242 @@
+//! From merged plain values to [`Settings`]: shapes, types, ranges.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use figment::value::{Dict, Value};
+use minivault_engines::{EngineError, Engines, GenerateRequest, MaxTokens, Sampling};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::Loaded;
+use super::defaults;
+use super::engine_tables;
+use super::error::{ConfigError, Problem, hint};
+use super::explain::Section;
+use super::listen::Listen;
+use super::merged::{Layer, Merged};
+use super::notation::{key_path, shown};
+use super::report::Report;
+use super::settings::{GenerationSettings, LogSettings, ServerSettings, Settings};
+
+/// Bytes that a body or a prompt may have at most: what a request holds in memory.
+const MOST_BYTES: usize = 1 << 30;
+/// Places that the log's queue may have at most.
+const LONGEST_QUEUE: usize = 1 << 20;
+/// Seconds that any wait may take at most: a day.
+const LONGEST_WAIT: f64 = 86_400.0;
+
+/// `[server]` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServerTable {
+    listen: String,
+    body_limit: usize,
+    max_prompt_bytes: usize,
+    header_timeout: f64,
+    grace: f64,
+}
+
+/// `[log]` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogTable {
+    path: String,
+    queue: usize,
+}
+
+/// `[generation]` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GenerationTable {
+    max_tokens: usize,
+    temperature: f32,
+    top_k: usize,
+    top_p: f32,
+    min_p: f32,
+    repetition_penalty: f32,
+}
+
+/// Merges the layers over the built-in defaults and checks everything, going on after a problem.
+pub(super) fn check(
+    engines: &Engines,
+    mut layers: Vec<Layer>,
+    working_directory: PathBuf,
+    mut problems: Vec<Problem>,
+) -> Result<Loaded, ConfigError> {
+    let backends: Vec<&str> = engines.names().collect();
+    layers.insert(0, defaults::layer(&layers, &backends));
+    let misshapen: Vec<Problem> = layers.iter().flat_map(misshapen).collect();
+    if !misshapen.is_empty() {
+        // What lies below can't be told apart from what stands in its place.
+        problems.extend(misshapen);
+        return Err(ConfigError::new(problems));
+    }
+    let (merged, mut table) = Merged::new(layers, working_directory)?;
+    let mut checker = Checker { merged: &merged, problems };
+    checker.top(&table);
+    let server = checker.server(&mut table);
+    let log = checker.log(&mut table);
+    let generation = checker.generation(&mut table);
+    let (engine, engine_settings) = engine_tables::check(engines, &mut checker, &mut table);
+    match (server, log, generation, engine) {
+        (Some(server), Some(log), Some(generation), Some(engine)) if checker.problems.is_empty() => {
+            let report = Report::new(&merged, &table);
+            Ok(Loaded { settings: Settings { engine, server, log, generation, engines: engine_settings }, report })
+        }
+        _ => Err(ConfigError::new(checker.problems)),
+    }
+}
+
+/// What goes along while the sections are checked.
+pub(super) struct Checker<'a> {
+    pub merged: &'a Merged,
+    pub problems: Vec<Problem>,
+}
+
+impl Checker<'_> {
+    /// Keys that no section has; one that stands in the wrong section is shown the right one.
+    fn top(&mut self, table: &Dict) {
+        let known = defaults::sections();
+        let names = || known.keys().map(String::as_str).chain(["engines"]);
+        for (name, value) in table.iter().filter(|(name, _)| names().all(|known| known != name.as_str())) {
+            let home = known.iter().find(|(_, keys)| keys.as_dict().is_some_and(|keys| keys.contains_key(name)));
+            let hint = match home {
+                Some((section, _)) => format!("; it belongs into [{section}]"),
+                None => hint(name, names(), "there are"),
+            };
+            let path = [name.clone()];
+            self.problems
+                .push(Problem::new(self.merged.place_of_key(&path, value), format!("there is no key `{}`{hint}", key_path(&path))));
+        }
+    }
+
+    /// Reads a table as a struct; a mistake in it is noted.
+    pub fn read<T: DeserializeOwned>(&mut self, path: &[String], table: &mut Dict, also: &[&str]) -> Option<T> {
+        let read = self.merged.read(table, Value::deserialize::<T>);
+        read.map_err(|error| self.problems.push(Section { path, table, also }.explain(self.merged, &error))).ok()
+    }
+
+    /// Notes what is wrong with a value: the end of a sentence that begins with key and value.
+    pub fn refuse(&mut self, path: &[String], value: &Value, complaint: &str) {
+        let message = format!("{} is {}; {complaint}", key_path(path), shown(path, value));
+        self.problems.push(Problem::new(self.merged.place_of_value(path, value), message));
+    }
+
+    /// Checks how long to wait for something: there must be some time for it.
+    pub fn wait(&mut self, path: &[String], table: &Dict, seconds: f64) -> Option<Duration> {
+        let fits = seconds > 0.0 && seconds <= LONGEST_WAIT;
+        self.duration(path, table, seconds, fits, "over 0 and at most")
+    }
+
+    fn duration(&mut self, path: &[String], table: &Dict, seconds: f64, fits: bool, limits: &str) -> Option<Duration> {
+        if fits {
+            return Some(Duration::from_secs_f64(seconds));
+        }
+        self.refuse(path, table.get(path.last()?)?, &format!("it must be {limits} {LONGEST_WAIT} seconds"));
+        None
+    }
+
+    fn between(&mut self, path: &[String], table: &Dict, value: usize, most: usize) -> Option<usize> {
+        if (1..=most).contains(&value) {
+            return Some(value);
+        }
+        self.refuse(path, table.get(path.last()?)?, &format!("it must be between 1 and {most}"));
+        None
+    }
+
+    fn server(&mut self, table: &mut Dict) -> Option<ServerSettings> {
+        let table = section(table, "server")?;
+        let path = |key: &str| ["server".to_owned(), key.to_owned()];
+        let read: ServerTable = self.read(&["server".to_owned()], table, &[])?;
+        let listen = self.listen(&path("listen"), table, &read.listen);
+        let body_limit = self.between(&path("body_limit"), table, read.body_limit, MOST_BYTES);
+        let max_prompt_bytes = self.between(&path("max_prompt_bytes"), table, read.max_prompt_bytes, MOST_BYTES);
+        let header_timeout = self.wait(&path("header_timeout"), table, read.header_timeout);
+        let fits = (0.0..=LONGEST_WAIT).contains(&read.grace);
+        let grace = self.duration(&path("grace"), table, read.grace, fits, "between 0 and");
+        Some(ServerSettings {
+            listen: listen?,
+            body_limit: body_limit?,
+            grace: grace?,
+            header_timeout: header_timeout?,
+            max_prompt_bytes: max_prompt_bytes?,
+        })
+    }
+
+    fn listen(&mut self, path: &[String], table: &mut Dict, text: &str) -> Option<Listen> {
+        let value = table.get_mut("listen")?;
+        match Listen::parse(text, self.merged.base(value)) {
+            Ok(listen) => {
+                *value = Value::String(value.tag(), listen.to_string());
+                Some(listen)
+            }
+            Err(complaint) => {
+                self.refuse(path, value, &complaint);
+                None
+            }
+        }
+    }
+
+    fn log(&mut self, table: &mut Dict) -> Option<LogSettings> {
+        let table = section(table, "log")?;
+        let path = |key: &str| ["log".to_owned(), key.to_owned()];
+        let read: LogTable = self.read(&["log".to_owned()], table, &[])?;
+        let queue = self.between(&path("queue"), table, read.queue, LONGEST_QUEUE);
+        let value = table.get_mut("path")?;
+        if read.path.is_empty() {
+            self.refuse(&path("path"), value, "it must be the path of a file");
+            return None;
+        }
+        let resolved = plain(&self.merged.base(value).join(&read.path));
+        *value = Value::String(value.tag(), resolved.display().to_string());
+        Some(LogSettings { path: resolved, queue: queue? })
+    }
+
+    fn generation(&mut self, table: &mut Dict) -> Option<GenerationSettings> {
+        let table = section(table, "generation")?;
+        let read: GenerationTable = self.read(&["generation".to_owned()], table, &[])?;
+        let GenerationTable { max_tokens, temperature, top_k, top_p, min_p, repetition_penalty } = read;
+        // The engines' own check of a request that leaves everything to these defaults.
+        let sampling = Sampling { temperature, top_k, top_p, min_p, repetition_penalty, ..Sampling::default() };
+        let request = GenerateRequest { sampling, ..GenerateRequest::text("any", MaxTokens::AtMost(max_tokens)) };
+        match request.check() {
+            Ok(()) => Some(GenerationSettings { max_tokens, temperature, top_k, top_p, min_p, repetition_penalty }),
+            Err(EngineError::InvalidRequest { param, message }) if table.contains_key(param) => {
+                let path = ["generation".to_owned(), param.to_owned()];
+                let complaint = message.split_once("; ").map_or(message.as_str(), |(_, limits)| limits);
+                self.refuse(&path, table.get(param)?, complaint);
+                None
+            }
+            Err(error) => {
+                self.problems.push(Problem::new("generation", error.to_string()));
+                None
+            }
+        }
+    }
+}
+
+fn section<'a>(table: &'a mut Dict, name: &str) -> Option<&'a mut Dict> {
+    match table.get_mut(name) {
+        Some(Value::Dict(_, section)) => Some(section),
+        _ => None,
+    }
+}
+
+/// The keys at the top that hold tables.
+const SECTIONS: [&str; 4] = ["server", "log", "generation", "engines"];
+
+/// Values in a source that stand where a table belongs. Merging would hide them under another source's table.
+fn misshapen(layer: &Layer) -> Vec<Problem> {
+    let sections = SECTIONS.iter().filter_map(|name| Some((vec![(*name).to_owned()], layer.table.get(*name)?)));
+    let engines = layer.table.get("engines").and_then(Value::as_dict).into_iter().flatten();
+    let engines = engines.map(|(name, value)| (vec!["engines".to_owned(), name.clone()], value));
+    let wrong = sections.chain(engines).filter(|(_, value)| value.as_dict().is_none());
+    let message = |path: &[String], value| format!("{} is {}; it must be a table", key_path(path), shown(path, value));
+    wrong.map(|(path, value)| Problem::new(layer.origin.place_of_value(&path), message(&path, value))).collect()
+}
+
+/// The path without `.` in the middle, as a person would write it.
+fn plain(path: &Path) -> PathBuf {
+    path.components().collect()
+}

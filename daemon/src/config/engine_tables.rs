@@ -1,0 +1,144 @@
+//! `[engines.*]`: names, backends, what each backend says of its own keys, and who stands in for whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use figment::value::{Dict, Tag, Value};
+use minivault_engines::{Engines, Opening};
+use serde::Deserialize;
+
+use super::check::Checker;
+use super::error::{Problem, hint, nearest};
+use super::explain::Section;
+use super::notation::key_path;
+use super::settings::EngineSettings;
+
+/// The keys that every engine's table has, whatever its backend.
+const SHARED_KEYS: [&str; 3] = ["backend", "fallback", "load_timeout"];
+
+/// What they say, as it is written.
+#[derive(Deserialize)]
+struct SharedTable {
+    backend: String,
+    fallback: Option<String>,
+    load_timeout: f64,
+}
+
+/// The default engine's name.
+#[derive(Deserialize)]
+struct Top {
+    engine: String,
+}
+
+/// Checks the engines' tables and which of them is the default.
+pub(super) fn check(engines: &Engines, checker: &mut Checker<'_>, table: &mut Dict) -> (Option<String>, BTreeMap<String, EngineSettings>) {
+    let mut checked = BTreeMap::new();
+    let mut names = BTreeSet::new();
+    if let Some(Value::Dict(_, tables)) = table.get_mut("engines") {
+        names.extend(tables.keys().cloned());
+        for (name, value) in tables.iter_mut() {
+            if let Value::Dict(_, table) = value
+                && let Some(settings) = engine(engines, checker, name, table, &names)
+            {
+                checked.insert(name.clone(), settings);
+            }
+        }
+        fallbacks(checker, tables, &checked, &names);
+    }
+    (default_engine(checker, table, &names), checked)
+}
+
+fn default_engine(checker: &mut Checker<'_>, table: &mut Dict, names: &BTreeSet<String>) -> Option<String> {
+    let value = table.get_mut("engine")?;
+    let mut top = Dict::from([("engine".to_owned(), value.clone())]);
+    let Top { engine } = checker.read(&[], &mut top, &[])?;
+    *value = top.remove("engine")?;
+    if names.contains(&engine) {
+        return Some(engine);
+    }
+    checker.refuse(&["engine".to_owned()], value, &no_table(&engine, names));
+    None
+}
+
+fn no_table(engine: &str, names: &BTreeSet<String>) -> String {
+    let table = key_path(&["engines".to_owned(), engine.to_owned()]);
+    format!("there is no table [{table}]{}", hint(engine, names.iter().map(String::as_str), "the engines are"))
+}
+
+fn engine(engines: &Engines, checker: &mut Checker<'_>, name: &str, table: &mut Dict, names: &BTreeSet<String>) -> Option<EngineSettings> {
+    let path = ["engines".to_owned(), name.to_owned()];
+    let key = |key: &str| [path[0].clone(), path[1].clone(), key.to_owned()];
+    let whole = Value::Dict(Tag::Default, table.clone());
+    if name.is_empty() || !name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-')) {
+        let message = format!("an engine's name can't be {name:?}; it consists of a-z, 0-9, _ and -");
+        checker.problems.push(Problem::new(checker.merged.place_of_key(&path, &whole), message));
+        return None;
+    }
+    if !table.contains_key("backend") {
+        let others = names.iter().map(String::as_str).filter(|other| *other != name);
+        let hint = nearest(name, others).map(|near| format!(", or is `{near}` meant?")).unwrap_or_default();
+        let backends = engines.names().collect::<Vec<_>>().join(", ");
+        let message = format!("[{}] needs the key `backend`, one of: {backends}{hint}", key_path(&path));
+        checker.problems.push(Problem::new(checker.merged.place_of_key(&path, &whole), message));
+        return None;
+    }
+
+    let (mut shared, mut own): (Dict, Dict) = std::mem::take(table).into_iter().partition(|(key, _)| SHARED_KEYS.contains(&key.as_str()));
+    let read: Option<SharedTable> = checker.read(&path, &mut shared, &[]);
+    let prepared = read.as_ref().and_then(|read| {
+        #[allow(clippy::result_large_err)] // figment's error is what it is; this runs once per engine.
+        let attempt = |table: &Value| engines.prepare(&read.backend, table).transpose();
+        match checker.merged.read(&mut own, attempt) {
+            Ok(Some(prepared)) => return Some(prepared),
+            Ok(None) => {
+                let complaint = format!("there is no such backend{}", hint(&read.backend, engines.names(), "the backends are"));
+                checker.refuse(&key("backend"), shared.get("backend")?, &complaint);
+            }
+            Err(error) => {
+                let table = shared.clone().into_iter().chain(own.clone()).collect();
+                let section = Section { path: &path, table: &table, also: &SHARED_KEYS };
+                let problem = section.explain(checker.merged, &error);
+                checker.problems.push(problem);
+            }
+        }
+        None
+    });
+    let load_timeout = read.as_ref().and_then(|read| checker.wait(&key("load_timeout"), &shared, read.load_timeout));
+    let base = own.get("model").or_else(|| shared.get("backend")).map(|value| checker.merged.base(value).to_owned());
+    table.extend(shared);
+    table.extend(own);
+    let SharedTable { backend, fallback, .. } = read?;
+    Some(EngineSettings {
+        backend,
+        // An empty one takes a default or a file's fallback away again.
+        fallback: fallback.filter(|fallback| !fallback.is_empty()),
+        load_timeout: load_timeout?,
+        prepared: prepared?,
+        opening: Opening { name: name.to_owned(), base: base? },
+    })
+}
+
+/// Checks that every fallback exists and that none leads back to where it came from.
+fn fallbacks(checker: &mut Checker<'_>, tables: &Dict, checked: &BTreeMap<String, EngineSettings>, names: &BTreeSet<String>) {
+    let next = |name: &str| checked.get(name).and_then(|settings| settings.fallback.as_deref());
+    let mut in_known_circle = BTreeSet::new();
+    for name in checked.keys() {
+        let Some(fallback) = next(name) else { continue };
+        let Some(value) = tables.get(name).and_then(Value::as_dict).and_then(|table| table.get("fallback")) else { continue };
+        let path = ["engines".to_owned(), name.clone(), "fallback".to_owned()];
+        if !names.contains(fallback) {
+            checker.refuse(&path, value, &no_table(fallback, names));
+            continue;
+        }
+        let mut circle = vec![name.as_str()];
+        let mut current = Some(fallback);
+        while let Some(engine) = current.filter(|engine| !circle.contains(engine)) {
+            circle.push(engine);
+            current = next(engine);
+        }
+        if current == Some(name.as_str()) && !in_known_circle.contains(name.as_str()) {
+            let way = circle.iter().chain([&name.as_str()]).copied().collect::<Vec<_>>().join(" -> ");
+            checker.refuse(&path, value, &format!("engines can't stand in for each other in a circle: {way}"));
+            in_known_circle.extend(circle);
+        }
+    }
+}

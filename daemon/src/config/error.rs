@@ -1,0 +1,92 @@
+//! What is wrong with a configuration, in words for whoever wrote it.
+
+use std::fmt;
+
+/// A configuration that can't be used. Displays one problem a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    problems: Vec<Problem>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it stands: `config.toml:3:10`, `environment variable MINIVAULTD_ENGINE`, `--listen`, `default`.
+    pub place: String,
+    /// The key, the value seen, and what is allowed.
+    pub message: String,
+}
+
+impl Problem {
+    pub(super) fn new(place: impl fmt::Display, message: impl Into<String>) -> Self {
+        Self { place: place.to_string(), message: message.into() }
+    }
+}
+
+impl ConfigError {
+    pub(super) fn new(problems: Vec<Problem>) -> Self {
+        Self { problems }
+    }
+
+    /// What is wrong; at least one thing.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl From<Problem> for ConfigError {
+    fn from(problem: Problem) -> Self {
+        Self { problems: vec![problem] }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.place, self.message)
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(formatter, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The candidate that was probably meant. One wrong character in three is still taken for a slip.
+pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
+    let near = |candidate: &&str| distance(candidate) <= candidate.chars().count().max(name.chars().count()) / 3;
+    candidates.into_iter().filter(near).min_by_key(|candidate| distance(candidate))
+}
+
+/// `; did you mean X?` where there is a suggestion, else `; LABEL: a, b, c`.
+pub(super) fn hint<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, label: &str) -> String {
+    let mut candidates: Vec<&str> = candidates.into_iter().collect();
+    candidates.sort_unstable();
+    match nearest(name, candidates.iter().copied()) {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None if candidates.is_empty() => format!("; {label}: none"),
+        None => format!("; {label}: {}", candidates.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_slip_is_recognised_and_another_word_is_not() {
+        let keys = ["listen", "grace", "body_limit", "max_tokens"];
+        for (written, meant) in
+            [("lisen", Some("listen")), ("LISTEN", Some("listen")), ("max-tokens", Some("max_tokens")), ("port", None), ("x", None)]
+        {
+            assert_eq!(nearest(written, keys), meant, "{written}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Plain values and keys, to and from TOML's notation.
+
+use figment::value::{Dict, Tag, Value};
+
+/// The value for people to see: as config.toml would have it, unless its key says that it is a secret.
+pub(super) fn shown(path: &[String], value: &Value) -> String {
+    const SECRETS: [&str; 4] = ["key", "token", "secret", "password"];
+    let secret = |part: &String| SECRETS.iter().any(|word| part == word || part.ends_with(&format!("_{word}")));
+    if path.iter().any(secret) { "(hidden)".into() } else { written(value) }
+}
+
+/// The value as config.toml would have it.
+pub(super) fn written(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => quoted(text),
+        Value::Char(_, character) => quoted(&character.to_string()),
+        Value::Bool(_, truth) => truth.to_string(),
+        Value::Num(_, number) => match (number.to_i128(), number.to_u128(), number.to_f64()) {
+            (Some(whole), ..) => whole.to_string(),
+            (_, Some(whole), _) => whole.to_string(),
+            // Rust's notation keeps 1e300 short, as TOML may have it too.
+            (.., Some(fraction)) => format!("{fraction:?}").to_lowercase(),
+            _ => String::new(),
+        },
+        Value::Empty(..) => quoted(""),
+        Value::Dict(_, table) if table.is_empty() => "{}".into(),
+        Value::Dict(_, table) => {
+            let entries: Vec<String> = table.iter().map(|(key, value)| format!("{} = {}", key_name(key), written(value))).collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+        Value::Array(_, values) => {
+            let values: Vec<String> = values.iter().map(written).collect();
+            format!("[{}]", values.join(", "))
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml_edit::Value::from(text).to_string()
+}
+
+/// `server.listen`, with quotes where a part needs them.
+pub(super) fn key_path(path: &[String]) -> String {
+    path.iter().map(|part| key_name(part)).collect::<Vec<_>>().join(".")
+}
+
+fn key_name(name: &str) -> String {
+    toml_edit::Key::new(name).default_repr().as_raw().as_str().map_or_else(|| name.to_owned(), ToOwned::to_owned)
+}
+
+/// What a variable's text says when it is read as a TOML value: a number, a truth value or a list; everything else is itself.
+pub(super) fn reading_of(text: &str) -> Value {
+    use toml_edit::Value::{Array, Boolean, Float, Integer};
+    match text.trim().parse::<toml_edit::Value>() {
+        Ok(value @ (Integer(_) | Float(_) | Boolean(_) | Array(_))) => from_toml(&value).unwrap_or_else(|_| Value::from(text)),
+        _ => Value::from(text),
+    }
+}
+
+/// A date, which no key takes. Carries its span in the document.
+pub(super) struct DateFound(pub Option<std::ops::Range<usize>>);
+
+/// A TOML value as a plain one.
+pub(super) fn from_toml(value: &toml_edit::Value) -> Result<Value, DateFound> {
+    Ok(match value {
+        toml_edit::Value::String(text) => Value::from(text.value().as_str()),
+        toml_edit::Value::Integer(number) => Value::from(*number.value()),
+        toml_edit::Value::Float(number) => Value::from(*number.value()),
+        toml_edit::Value::Boolean(truth) => Value::from(*truth.value()),
+        toml_edit::Value::Datetime(date) => return Err(DateFound(date.span())),
+        toml_edit::Value::Array(values) => Value::Array(Tag::Default, values.iter().map(from_toml).collect::<Result<_, _>>()?),
+        toml_edit::Value::InlineTable(table) => {
+            let entries = table.iter().map(|(key, value)| Ok((key.to_owned(), from_toml(value)?)));
+            Value::Dict(Tag::Default, entries.collect::<Result<Dict, _>>()?)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_come_back_as_they_were_written() {
+        for text in ["\"a b\"", "12", "-3", "0.95", "1.0", "1e300", "inf", "nan", "true", "[1, \"x\", false]", "{ a = 1, b = \"c\" }"] {
+            let value = text.parse::<toml_edit::Value>().ok().and_then(|value| from_toml(&value).ok());
+            assert_eq!(value.as_ref().map(written).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn only_numbers_truth_values_and_lists_are_read_out_of_text() {
+        for (text, expected) in [("12", "12"), ("0.5", "0.5"), ("true", "true"), ("[\"a\", 2]", "[\"a\", 2]")] {
+            assert_eq!(written(&reading_of(text)), expected);
+        }
+        for text in ["[x]", "\"quoted\"", "/a/path", "007", "1979-05-27", "{a = 1}", "", " padded ", "12 monkeys", "a\nb"] {
+            assert_eq!(reading_of(text).as_str(), Some(text));
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let path = |key: &str| ["engines".to_owned(), "upstream".to_owned(), key.to_owned()];
+        for key in ["api_key", "token", "auth_token"] {
+            assert_eq!(shown(&path(key), &Value::from("s3cret")), "(hidden)");
+        }
+        assert_eq!(shown(&path("max_tokens"), &Value::from(3)), "3");
+    }
+
+    #[test]
+    fn a_key_is_quoted_where_it_must_be() {
+        assert_eq!(key_path(&["engines".into(), "my engine".into(), "a-b_c".into()]), "engines.\"my engine\".a-b_c");
+    }
+}

@@ -1,0 +1,93 @@
+//! The configuration as the daemon uses it: every value checked.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use minivault_engines::Opening;
+use minivault_engines::registry::Prepared;
+
+use super::Listen;
+
+/// The whole configuration, checked.
+#[derive(Debug)]
+pub struct Settings {
+    /// The engine that answers when a request names no model; a key of `engines`.
+    pub engine: String,
+    /// The HTTP server.
+    pub server: ServerSettings,
+    /// The interaction log.
+    pub log: LogSettings,
+    /// Defaults of the native endpoints.
+    pub generation: GenerationSettings,
+    /// The engines by name.
+    pub engines: BTreeMap<String, EngineSettings>,
+}
+
+/// The HTTP server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerSettings {
+    /// Where it listens.
+    pub listen: Listen,
+    /// Bytes a request's body may have.
+    pub body_limit: usize,
+    /// How long running answers may go on after the daemon was asked to stop.
+    pub grace: Duration,
+    /// How long a client may take to send a request's head.
+    pub header_timeout: Duration,
+    /// Bytes a prompt may have.
+    pub max_prompt_bytes: usize,
+}
+
+/// The interaction log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The file, absolute if the working directory is.
+    pub path: PathBuf,
+    /// Interactions that may be under way or waiting to be written.
+    pub queue: usize,
+}
+
+/// What a request to a native endpoint gets for the fields it leaves out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerationSettings {
+    /// Tokens of an answer, at most.
+    pub max_tokens: usize,
+    /// As in [`minivault_engines::Sampling`].
+    pub temperature: f32,
+    /// As in [`minivault_engines::Sampling`].
+    pub top_k: usize,
+    /// As in [`minivault_engines::Sampling`].
+    pub top_p: f32,
+    /// As in [`minivault_engines::Sampling`].
+    pub min_p: f32,
+    /// As in [`minivault_engines::Sampling`].
+    pub repetition_penalty: f32,
+}
+
+/// One engine.
+pub struct EngineSettings {
+    /// The backend's name.
+    pub backend: String,
+    /// The engine that answers in its place when its model can't be had; a key of [`Settings::engines`].
+    pub fallback: Option<String>,
+    /// How long requests wait for the engine to load.
+    pub load_timeout: Duration,
+    /// The backend with its own checked configuration.
+    pub prepared: Prepared,
+    /// What the backend is told besides.
+    pub opening: Opening,
+}
+
+impl fmt::Debug for EngineSettings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("EngineSettings")
+            .field("backend", &self.backend)
+            .field("fallback", &self.fallback)
+            .field("load_timeout", &self.load_timeout)
+            .field("opening", &self.opening)
+            .finish_non_exhaustive()
+    }
+}

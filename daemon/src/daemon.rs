@@ -1,0 +1,141 @@
+//! The daemon's life: everything opened, served, and closed in order.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Parser;
+use minivault_engines::Engines;
+use minivault_journal::Journal;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::arguments::{Arguments, Command};
+use crate::config::{self, Listen, Loaded, Overrides, Settings, Source};
+use crate::engine_table::EngineTable;
+use crate::listener::Listener;
+use crate::routes::{App, Limits, router};
+use crate::server::{Times, serve};
+
+/// Runs the daemon with these backends, as the command line and the configuration say, to its end.
+///
+/// This is all that a binary needs: `fn main() -> ExitCode { minivault_daemon::run(Engines::builtin()) }`.
+pub fn run(engines: Engines) -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("minivaultd: the runtime can't be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(obey(&engines, arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("minivaultd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn obey(engines: &Engines, arguments: Arguments) -> anyhow::Result<()> {
+    let overrides = Overrides { listen: arguments.listen, engine: arguments.engine };
+    let source = Source::of_process(arguments.config, overrides).context("the working directory can't be told")?;
+    let Loaded { settings, report } = config::load(engines, source)?;
+    match arguments.command {
+        Some(Command::Config) => print!("{report}"),
+        Some(Command::Pull { engine }) => {
+            let table = EngineTable::new(settings.engine, settings.engines);
+            for path in table.fetch(engine.as_deref()).await? {
+                println!("{}", path.display());
+            }
+        }
+        None => live(settings).await?,
+    }
+    Ok(())
+}
+
+async fn live(settings: Settings) -> anyhow::Result<()> {
+    let Settings { engine, server, log, generation, engines } = settings;
+    // What can fail at once fails before a model is loaded.
+    let mut interrupts = signal(SignalKind::interrupt())?;
+    let mut terminations = signal(SignalKind::terminate())?;
+    let listener = Listener::bind(&server.listen).await?;
+    let journal = Arc::new(Journal::open(&log.path, log.queue)?);
+    let engines = Arc::new(EngineTable::new(engine, engines));
+    let limits = Limits { body: server.body_limit, prompt: server.max_prompt_bytes };
+    let app = App::new(engines.clone(), journal.clone(), generation, limits);
+    eprintln!("MiniVault {} listens on {listener} and loads `{}` …", env!("CARGO_PKG_VERSION"), engines.default_name());
+
+    let address = listener.to_string();
+    let (gone, fails) = tokio::sync::oneshot::channel();
+    let opening = tokio::spawn({
+        let engines = engines.clone();
+        async move {
+            match engines.open_default().await {
+                Ok(_) => greet(&engines, &server.listen, &address, &log.path),
+                // Nobody listens any more when the daemon was told to stop meanwhile.
+                Err(error) => drop(gone.send(error)),
+            }
+        }
+    });
+    let mut failure = None;
+    let shutdown = async {
+        let failed = async {
+            match fails.await {
+                Ok(error) => error,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = interrupts.recv() => {}
+            _ = terminations.recv() => {}
+            error = failed => failure = Some(error),
+        }
+        app.drain();
+    };
+    let times = Times { headers: server.header_timeout, grace: server.grace };
+    serve(listener, router(app.clone()), times, shutdown).await;
+    opening.abort();
+    // Engines first: what still runs ends and is logged. Then the log, whole to its last line.
+    tokio::task::spawn_blocking(move || {
+        engines.close();
+        journal.close();
+    })
+    .await?;
+    match failure {
+        Some(error) => Err(anyhow::anyhow!("{error}")),
+        None => {
+            eprintln!("MiniVault has ended; {} interactions were logged.", app.journal.written());
+            Ok(())
+        }
+    }
+}
+
+/// The first lines at start.
+fn greet(engines: &EngineTable, listen: &Listen, address: &str, log: &std::path::Path) {
+    use crate::engine_table::Phase;
+    let default = engines.default_name();
+    let engine = match engines.default_phase() {
+        Phase::Ready(engine) => engine,
+        Phase::Replaced { by, reason } => {
+            eprintln!("\n  `{default}` can't be had, so `{}` answers in its place:", by.info().name);
+            reason.lines().for_each(|line| eprintln!("    {line}"));
+            by
+        }
+        _ => return,
+    };
+    let (info, slots) = (engine.info(), engine.health().slots);
+    eprintln!("\n  engine       {} ({})", info.name, info.backend);
+    eprintln!("  model        {}", info.model);
+    eprintln!("  from         {}", info.source);
+    eprintln!("  context      {} tokens, {slots} requests side by side", info.context_length);
+    eprintln!("  determinism  {}", info.determinism.as_str());
+    eprintln!("  log          {}", log.display());
+    let target = match listen {
+        Listen::Tcp(_) => address.to_owned(),
+        Listen::Unix(path) => format!("--unix-socket {} http://localhost", path.display()),
+    };
+    eprintln!("\nReady. Try:\n  curl -X POST {target}/generate -H 'Content-Type: application/json' -d '{{\"prompt\":\"Hello\"}}'\n");
+}

@@ -1,0 +1,156 @@
+//! The one table from what went wrong to status, code and body.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use minivault_engines::EngineError;
+use minivault_journal::JournalError;
+use minivault_wire::error::{ErrorBody, ErrorDetail};
+
+/// A refused or failed request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    /// The status it is answered with.
+    pub status: StatusCode,
+    code: &'static str,
+    message: String,
+    param: Option<String>,
+    /// Seconds after which it may be tried again.
+    retry_after: Option<u64>,
+}
+
+impl ApiError {
+    /// A request that is wrong in one of its fields, or as a whole.
+    pub fn invalid(param: Option<&str>, message: impl Into<String>) -> Self {
+        Self { param: param.map(str::to_owned), ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", message) }
+    }
+
+    /// No route has this path.
+    pub fn unknown_path(path: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}"))
+    }
+
+    /// The path has no such method.
+    pub fn wrong_method(method: &str, path: &str) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("{path} doesn't answer {method}"))
+    }
+
+    /// No engine has this name.
+    pub fn unknown_model(name: &str, names: &[&str]) -> Self {
+        let near = names.iter().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
+        let hint =
+            near.filter(|near| strsim::jaro_winkler(name, near) > 0.8).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let message = format!("there is no model `{}`; there are {}{hint}", shorten(name), names.join(", "));
+        Self { param: Some("model".into()), ..Self::new(StatusCode::NOT_FOUND, "model_not_found", message) }
+    }
+
+    /// The body is longer than the limit, in bytes.
+    pub fn body_too_large(limit: usize) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", format!("the body has more than {limit} bytes, which is the limit"))
+    }
+
+    /// The body isn't JSON by its own account.
+    pub fn unsupported_media_type(seen: Option<&str>) -> Self {
+        let seen = seen.map_or_else(|| "there is no content-type".to_owned(), |seen| format!("content-type is `{}`", shorten(seen)));
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", format!("{seen}; it must be application/json"))
+    }
+
+    /// The model is still on its way.
+    pub fn loading(engine: &str) -> Self {
+        Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "loading", format!("model `{engine}` is still loading")) }
+    }
+
+    /// The engine can't answer.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self { retry_after: Some(10), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "engine_unavailable", message) }
+    }
+
+    /// Too many requests wait already.
+    pub fn overloaded(message: impl Into<String>) -> Self {
+        Self { retry_after: Some(1), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message) }
+    }
+
+    /// The daemon is about to end.
+    pub fn draining() -> Self {
+        Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "the daemon is shutting down") }
+    }
+
+    /// The engine can't do that.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", message)
+    }
+
+    /// Something failed in here; the cause is in the diagnostic log.
+    pub fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the daemon failed; its diagnostic log says why")
+    }
+
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), param: None, retry_after: None }
+    }
+
+    /// What was wrong, for people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The body, also the data of a stream's `event: error`.
+    pub fn body(&self) -> ErrorBody {
+        let r#type = match self.status.as_u16() {
+            429 => "rate_limit_error",
+            400..=499 => "invalid_request_error",
+            _ => "server_error",
+        };
+        let error = ErrorDetail { message: self.message.clone(), r#type: r#type.into(), code: self.code.into(), param: self.param.clone() };
+        ErrorBody { error }
+    }
+}
+
+impl From<EngineError> for ApiError {
+    fn from(error: EngineError) -> Self {
+        let message = error.to_string();
+        match error {
+            EngineError::InvalidRequest { param, .. } => Self::invalid(Some(param), message),
+            EngineError::ContextLengthExceeded { max_tokens, .. } => {
+                let param = if max_tokens.is_some() { "max_tokens" } else { "prompt" };
+                Self { param: Some(param.into()), ..Self::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message) }
+            }
+            EngineError::Busy { .. } => Self::overloaded(message),
+            EngineError::Unsupported { .. } => Self::unsupported(message),
+            EngineError::Unavailable(_) => Self::unavailable(message),
+            EngineError::Stopped => Self::draining(),
+            EngineError::Upstream(_) => Self::new(StatusCode::BAD_GATEWAY, "upstream_failed", message),
+            EngineError::Failed(cause) => {
+                tracing::error!(%cause, "an engine failed while generating");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "engine_failed", message)
+            }
+            other => {
+                tracing::error!(error = %other, "an engine failed in a way that has no status of its own");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<JournalError> for ApiError {
+    fn from(error: JournalError) -> Self {
+        let message = format!("{error}; nothing is answered that can't be logged");
+        Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", message) }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// What a stranger sent, short enough to be repeated to them.
+fn shorten(text: &str) -> String {
+    const LONGEST: usize = 80;
+    if text.chars().count() <= LONGEST { text.to_owned() } else { text.chars().take(LONGEST).chain(['…']).collect() }
+}

@@ -1,0 +1,226 @@
+//! One interaction: asked of an engine, told to a client, kept in the log.
+//!
+//! Whatever happens leaves exactly one record. An [`Interaction`] owns its place in the journal; if it is dropped before its end, as
+//! when the client leaves and the handler is dropped, it leaves a record that says `cancelled`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use minivault_engines::generation::{Finish, FinishReason};
+use minivault_engines::{EngineError, EngineInfo, GenerateRequest, Generation, MaxTokens, Prompt, TextEvent, Token, Usage};
+use minivault_journal::{Outcome, Place, Record, TokenUsage};
+use serde_json::{Map, Value, json};
+
+use crate::error::ApiError;
+use crate::routes::App;
+
+/// The status in the log when the client left before the end, as nginx counts it.
+const CLIENT_LEFT: u16 = 499;
+
+/// What a route asks.
+pub struct Question {
+    /// The interaction's name.
+    pub id: String,
+    /// The route.
+    pub endpoint: &'static str,
+    /// The engine's name; `None` is the default one.
+    pub model: Option<String>,
+    /// What is asked of the engine.
+    pub request: GenerateRequest,
+    /// Fields of the request that concern the answer's form, for the log.
+    pub form: Map<String, Value>,
+}
+
+/// A generation under way.
+pub struct Interaction {
+    generation: Generation,
+    /// `None` once the record has been handed over.
+    open: Option<Open>,
+    /// The interaction's name.
+    pub id: String,
+    /// The engine that answers.
+    pub engine: Arc<EngineInfo>,
+    /// The seed in force.
+    pub seed: u64,
+}
+
+/// What the record needs until the end.
+struct Open {
+    place: Place,
+    record: Box<Record>,
+    started: Instant,
+}
+
+/// What comes next of an interaction.
+#[derive(Debug)]
+pub enum Next {
+    /// More text, never empty.
+    Text(String),
+    /// The end; its line is in the log.
+    Finished(Finish),
+}
+
+impl Interaction {
+    /// Reserves the record's place, then asks the engine.
+    ///
+    /// # Errors
+    /// Whatever refuses the request; nothing is logged then.
+    pub async fn begin(app: &App, question: Question) -> Result<Self, ApiError> {
+        let (started, timestamp) = (Instant::now(), Timestamp::now());
+        let Question { id, endpoint, model, request, form } = question;
+        if app.is_draining() {
+            return Err(ApiError::draining());
+        }
+        request.check()?;
+        let engine = app.engines.find(model.as_deref()).await?;
+        let place = app.journal.reserve()?;
+        let mut normalized = normalize(&request);
+        let generation = engine.generate(request).await?;
+        let beginning = generation.beginning();
+        normalized.insert("max_tokens".into(), beginning.max_tokens.into());
+        normalized.insert("seed".into(), beginning.seed.into());
+        normalized.extend(form);
+        let info = engine.info();
+        let prompt_tokens = beginning.prompt_tokens.len();
+        let record = Box::new(Record {
+            timestamp,
+            prompt: beginning.prompt_text.to_string(),
+            response: String::new(),
+            id: id.clone(),
+            seq: 0,
+            endpoint: endpoint.to_owned(),
+            model: info.name.clone(),
+            backend: info.backend.clone(),
+            fingerprint: info.fingerprint.clone(),
+            determinism: info.determinism.as_str().to_owned(),
+            seed: beginning.seed,
+            request: Value::Object(normalized),
+            prompt_token_ids: beginning.prompt_tokens.to_vec(),
+            response_token_ids: Vec::new(),
+            usage: TokenUsage { prompt_tokens, completion_tokens: 0, total_tokens: prompt_tokens },
+            finish_reason: Outcome::Cancelled,
+            status: CLIENT_LEFT,
+            error: None,
+            ttft_ms: None,
+            duration_ms: 0.0,
+        });
+        let seed = beginning.seed;
+        Ok(Self { generation, open: Some(Open { place, record, started }), id, engine: info, seed })
+    }
+
+    /// Waits for more. The end comes only after its line has been accepted by the kernel; after it, or an error, nothing comes.
+    ///
+    /// # Errors
+    /// The engine failed in the middle, or the line could not be written.
+    pub async fn next(&mut self) -> Result<Next, ApiError> {
+        loop {
+            let event = self.generation.next().await.unwrap_or(Err(EngineError::Stopped));
+            match event {
+                Ok(TextEvent::Text { text, tokens }) => {
+                    self.add(&text, &tokens);
+                    if !text.is_empty() {
+                        return Ok(Next::Text(text));
+                    }
+                }
+                Ok(TextEvent::Finished(finish)) => {
+                    let outcome = match finish.reason {
+                        FinishReason::Length => Outcome::Length,
+                        FinishReason::EndOfText | FinishReason::StopString(_) => Outcome::Stop,
+                    };
+                    self.close(outcome, 200, None, Some(finish.usage)).await?;
+                    return Ok(Next::Finished(finish));
+                }
+                Err(error) => {
+                    let error = ApiError::from(error);
+                    self.close(Outcome::Error, error.status.as_u16(), Some(error.message().to_owned()), None).await?;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// The whole text and its end.
+    ///
+    /// # Errors
+    /// As [`Interaction::next`].
+    pub async fn collect(&mut self) -> Result<(String, Finish), ApiError> {
+        let mut whole = String::new();
+        loop {
+            match self.next().await? {
+                Next::Text(text) => whole.push_str(&text),
+                Next::Finished(finish) => return Ok((whole, finish)),
+            }
+        }
+    }
+
+    fn add(&mut self, text: &str, tokens: &[Token]) {
+        let Some(Open { record, started, .. }) = &mut self.open else { return };
+        record.response.push_str(text);
+        if !tokens.is_empty() {
+            record.ttft_ms.get_or_insert_with(|| milliseconds(*started));
+        }
+        record.response_token_ids.extend(tokens.iter().map(|token| token.id));
+        let usage = &mut record.usage;
+        usage.completion_tokens += tokens.len();
+        usage.total_tokens = usage.prompt_tokens + usage.completion_tokens;
+    }
+
+    async fn close(&mut self, outcome: Outcome, status: u16, error: Option<String>, usage: Option<Usage>) -> Result<(), ApiError> {
+        let Some(Open { place, mut record, started }) = self.open.take() else { return Ok(()) };
+        if let Some(Usage { prompt_tokens, completion_tokens, .. }) = usage {
+            record.usage = TokenUsage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens };
+        }
+        (record.finish_reason, record.status, record.error, record.duration_ms) = (outcome, status, error, milliseconds(started));
+        place.write(*record).wait().await?;
+        Ok(())
+    }
+}
+
+impl Drop for Interaction {
+    fn drop(&mut self) {
+        if let Some(Open { place, mut record, started }) = self.open.take() {
+            record.duration_ms = milliseconds(started);
+            // Nobody is left to wait for it.
+            drop(place.write(*record));
+        }
+    }
+}
+
+/// Usage as it crosses HTTP.
+pub fn usage(usage: Usage) -> minivault_wire::native::Usage {
+    let Usage { prompt_tokens, completion_tokens, .. } = usage;
+    minivault_wire::native::Usage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
+}
+
+/// A request with all its effective settings, as the log keeps it.
+fn normalize(request: &GenerateRequest) -> Map<String, Value> {
+    let GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint: _ } = request;
+    let mut object = Map::new();
+    match prompt {
+        // The record's own `prompt` is the text.
+        Prompt::Text(_) => {}
+        Prompt::Tokens(tokens) => drop(object.insert("prompt_tokens".into(), json!(tokens))),
+        Prompt::Chat { messages, tools } => {
+            object.insert("messages".into(), json!(messages));
+            if !tools.is_empty() {
+                object.insert("tools".into(), json!(tools));
+            }
+        }
+    }
+    object.insert("max_tokens".into(), Value::Null);
+    let named = matches!(max_tokens, MaxTokens::Exactly(_));
+    object.insert("max_tokens_named".into(), named.into());
+    let Ok(Value::Object(settings)) = serde_json::to_value(sampling) else { return object };
+    object.extend(settings);
+    object.insert("stop".into(), json!(stop));
+    if let Some(alternatives) = logprobs {
+        object.insert("logprobs".into(), (*alternatives).into());
+    }
+    object
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_micros() as f64 / 1000.0
+}

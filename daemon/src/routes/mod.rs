@@ -1,0 +1,102 @@
+//! The routes: what each answers, and what all of them share.
+
+mod models;
+mod native;
+mod openai;
+mod status;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use minivault_journal::Journal;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::config::GenerationSettings;
+use crate::engine_table::EngineTable;
+use crate::error::ApiError;
+
+/// What every route works with. Clones share it.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+/// See [`App`].
+pub struct Shared {
+    /// The engines.
+    pub engines: Arc<EngineTable>,
+    /// The log.
+    pub journal: Arc<Journal>,
+    /// Defaults of the native endpoints.
+    pub generation: GenerationSettings,
+    /// What a request may hold.
+    pub limits: Limits,
+    /// When the daemon started, in seconds since 1970.
+    pub started: i64,
+    draining: AtomicBool,
+}
+
+/// What a request may hold, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A body.
+    pub body: usize,
+    /// A prompt.
+    pub prompt: usize,
+}
+
+impl std::ops::Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl App {
+    /// All that the routes need.
+    pub fn new(engines: Arc<EngineTable>, journal: Arc<Journal>, generation: GenerationSettings, limits: Limits) -> Self {
+        let started = jiff::Timestamp::now().as_second();
+        Self(Arc::new(Shared { engines, journal, generation, limits, started, draining: AtomicBool::new(false) }))
+    }
+
+    /// From now on new work is refused.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether new work is refused.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// Refuses a prompt before it is encoded.
+    ///
+    /// # Errors
+    /// The prompt has more bytes than the limit.
+    pub fn check_prompt_bytes(&self, param: &str, bytes: usize) -> Result<(), ApiError> {
+        let limit = self.limits.prompt;
+        if bytes > limit { Err(ApiError::invalid(Some(param), format!("{param} has {bytes} bytes; the limit is {limit}"))) } else { Ok(()) }
+    }
+}
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/generate", post(native::generate))
+        .route("/stream-generate", post(native::stream_generate))
+        .route("/health", get(status::health))
+        .route("/ready", get(status::ready))
+        .route("/v1/models", get(models::list))
+        .route("/v1/chat/completions", post(openai::chat::complete))
+        .fallback(async |request: Request| ApiError::unknown_path(request.uri().path()))
+        .method_not_allowed_fallback(async |request: Request| ApiError::wrong_method(request.method().as_str(), request.uri().path()))
+        .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| -> Response {
+            let reason = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(reason, "a handler panicked");
+            ApiError::internal().into_response()
+        }))
+        .with_state(app)
+}

@@ -1,0 +1,3 @@
+//! The routes that speak OpenAI's dialect.
+
+pub(super) mod chat;

@@ -1,0 +1,41 @@
+//! `/health` and `/ready`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use minivault_wire::status::{HealthAnswer, ReadyAnswer};
+
+use super::App;
+use crate::engine_table::Phase;
+
+/// The daemon is alive.
+pub(super) async fn health() -> Json<HealthAnswer> {
+    Json(HealthAnswer { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into() })
+}
+
+/// Whether a request that names no model is answered now.
+pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<ReadyAnswer>) {
+    let mut answer =
+        ReadyAnswer { status: "loading".into(), engine: app.engines.default_name().to_owned(), answered_by: None, reason: None };
+    match app.engines.default_phase() {
+        _ if app.is_draining() => answer.status = "draining".into(),
+        Phase::Idle | Phase::Loading => {}
+        Phase::Closed => answer.status = "draining".into(),
+        Phase::Failed(reason) => (answer.status, answer.reason) = ("failed".into(), Some(reason)),
+        Phase::Ready(engine) => take_health(&mut answer, &*engine),
+        Phase::Replaced { by, reason } => {
+            (answer.answered_by, answer.reason) = (Some(by.info().name.clone()), Some(reason));
+            take_health(&mut answer, &*by);
+        }
+    }
+    let status = if answer.status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(answer))
+}
+
+fn take_health(answer: &mut ReadyAnswer, engine: &dyn minivault_engines::TextEngine) {
+    match engine.health().state {
+        minivault_engines::State::Ready => answer.status = "ready".into(),
+        minivault_engines::State::Loading => {}
+        minivault_engines::State::Failed(reason) => (answer.status, answer.reason) = ("failed".into(), Some(reason)),
+    }
+}

@@ -1,0 +1,59 @@
+//! The accept loop: HTTP/1.1 on hyper, with a time limit on headers and an orderly end.
+
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::task::JoinSet;
+
+use crate::listener::Listener;
+
+/// How long connections may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// From a connection's first moment, or the last answer on it, to the end of the next request's headers.
+    pub headers: Duration,
+    /// What running answers get to come to their end once the daemon is told to stop.
+    pub grace: Duration,
+}
+
+/// How long to wait when the process has no file descriptor left for a connection.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// Serves until `shutdown` resolves, then lets running answers finish, at most for the time of grace. Answers still running then are dropped.
+pub async fn serve(listener: Listener, router: Router, times: Times, shutdown: impl Future<Output = ()>) {
+    let mut connections = JoinSet::new();
+    let graceful = GracefulShutdown::new();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(times.headers);
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok(stream) => {
+                    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+                    let connection = graceful.watch(connection);
+                    connections.spawn(async move {
+                        if let Err(error) = connection.await {
+                            tracing::debug!(%error, "a connection ended early");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(times.grace, graceful.shutdown()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "the time of grace is over; running answers are cut off");
+    }
+    connections.shutdown().await;
+}

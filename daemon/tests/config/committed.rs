@@ -1,0 +1,51 @@
+//! The repository's config.toml says what holds without it.
+
+use std::fs;
+use std::path::Path;
+
+use minivault_daemon::config::Report;
+use minivault_engines::Engines;
+
+use crate::kit::Setup;
+
+fn committed() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../config.toml")).unwrap()
+}
+
+fn values(report: &Report) -> Vec<(&str, &str)> {
+    report.entries.iter().map(|entry| (entry.key.as_str(), entry.value.as_str())).collect()
+}
+
+#[test]
+fn the_committed_file_has_every_key_with_its_default() {
+    let setup = Setup::new();
+    let built_in = setup.load().report;
+    let setup = setup.with_file("config.toml", &committed());
+    let written = setup.load().report;
+    assert_eq!(values(&written), values(&built_in));
+    for entry in &written.entries {
+        assert!(entry.origin.starts_with("config.toml:"), "{} isn't in config.toml", entry.key);
+    }
+}
+
+#[test]
+fn every_key_of_the_committed_file_is_commented() {
+    let text = committed();
+    let lines: Vec<&str> = text.lines().collect();
+    let mut explained = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) else { continue };
+        // The second engine has the keys of the first one.
+        let above = if index == 0 { "" } else { lines[index - 1] };
+        assert!(above.starts_with('#') || explained.contains(&key) || key == "backend", "{key} has no comment in line {}", index + 1);
+        explained.push(key);
+    }
+    assert!(explained.len() > 15, "{explained:?}");
+}
+
+#[test]
+fn the_real_backends_accept_the_defaults() {
+    let loaded = Setup::new().try_load_with(&Engines::builtin()).unwrap();
+    assert_eq!(loaded.settings.engines["distilgpt2"].backend, "gpt2");
+    assert_eq!(loaded.settings.engines.contains_key("smollm2"), cfg!(feature = "llama-cpp"));
+}

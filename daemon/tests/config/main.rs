@@ -1,0 +1,10 @@
+//! The configuration: sources, precedence, mistakes and their explanations.
+#![allow(clippy::unwrap_used)]
+
+mod committed;
+mod engines;
+mod kit;
+mod mistakes;
+mod paths;
+mod ranges;
+mod sources;

@@ -1,0 +1,55 @@
+//! Values out of range are refused with the value and the limit.
+
+use crate::kit::Setup;
+
+#[track_caller]
+fn refused(section: &str, key: &str, value: &str, complaint: &str) {
+    let column = key.len() + 4;
+    let text = format!("[{section}]\n{key} = {value}\n");
+    Setup::file(&text).refused(&[&format!("config.toml:2:{column}: {section}.{key} is {value}; {complaint}")]);
+}
+
+#[test]
+fn sizes_and_times_have_limits() {
+    refused("server", "body_limit", "0", "it must be between 1 and 1073741824");
+    refused("server", "max_prompt_bytes", "1073741825", "it must be between 1 and 1073741824");
+    refused("server", "grace", "-1", "it must be between 0 and 86400 seconds");
+    refused("server", "header_timeout", "1e300", "it must be over 0 and at most 86400 seconds");
+    refused("server", "header_timeout", "0", "it must be over 0 and at most 86400 seconds");
+    refused("server", "grace", "nan", "it must be between 0 and 86400 seconds");
+    refused("log", "queue", "0", "it must be between 1 and 1048576");
+    refused("log", "path", "\"\"", "it must be the path of a file");
+    refused("engines.distilgpt2", "load_timeout", "0", "it must be over 0 and at most 86400 seconds");
+    assert!(Setup::file("[server]\ngrace = 0\n").settings().server.grace.is_zero());
+}
+
+#[test]
+fn generation_defaults_have_the_limits_of_requests() {
+    refused("generation", "max_tokens", "0", "it must be at least 1");
+    refused("generation", "max_tokens", "-5", "it must be a whole number, 0 or more");
+    refused("generation", "temperature", "100.5", "it must be between 0 and 100");
+    refused("generation", "top_p", "0", "it must be over 0 and at most 1");
+    refused("generation", "min_p", "1.5", "it must be between 0 and 1");
+    refused("generation", "repetition_penalty", "inf", "it must be over 0 and at most 100");
+    refused("generation", "top_k", "-1", "it must be a whole number, 0 or more");
+}
+
+#[test]
+fn an_address_that_is_none_is_refused_wherever_it_comes_from() {
+    refused("server", "listen", "\"8000\"", "it must be host:port, for example 127.0.0.1:8000, or unix:/path/to.sock");
+    let complaint = "server.listen is \"here:70000\"; the port \"70000\" must be a number from 0 to 65535";
+    Setup::new().listen("here:70000").refused(&[&format!("--listen: {complaint}")]);
+    let variable = Setup::new().variable("MINIVAULTD_SERVER__LISTEN", "here:70000");
+    variable.refused(&[&format!("environment variable MINIVAULTD_SERVER__LISTEN: {complaint}")]);
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let setup = Setup::file("[server]\ngrace = -1\nbody_limit = 0\n[log]\nqueue = 0\n").variable("MINIVAULTD_GENERATION__TOP_P", "2");
+    setup.refused(&[
+        "config.toml:3:14: server.body_limit is 0; it must be between 1 and 1073741824",
+        "config.toml:2:9: server.grace is -1; it must be between 0 and 86400 seconds",
+        "config.toml:5:9: log.queue is 0; it must be between 1 and 1048576",
+        "environment variable MINIVAULTD_GENERATION__TOP_P: generation.top_p is 2; it must be over 0 and at most 1",
+    ]);
+}

@@ -1,0 +1,43 @@
+//! `/v1/chat/completions`.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, events_of};
+
+fn conversation() -> Value {
+    json!({"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "How are you?"}], "temperature": 0})
+}
+
+#[tokio::test]
+async fn messages_go_in_and_text_comes_out() {
+    let daemon = Daemon::reciting("Assistant: fine.\n\nUser: ").await;
+    let (status, answer) = daemon.ask("/v1/chat/completions", &conversation()).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!((&answer["object"], &answer["model"]), (&json!("chat.completion"), &json!("scripted")));
+    let expected = json!([{"index": 0, "message": {"role": "assistant", "content": " fine.\n"}, "finish_reason": "stop"}]);
+    assert_eq!(answer["choices"], expected);
+    let line = daemon.log().pop().unwrap();
+    assert_eq!(line["prompt"], "Be kind.\n\nUser: How are you?\n\nAssistant:", "the log has the rendered text");
+    assert_eq!(line["request"]["messages"], conversation()["messages"]);
+    assert_eq!(line["id"], answer["id"]);
+}
+
+#[tokio::test]
+async fn a_stream_speaks_openais_dialect() {
+    let daemon = Daemon::reciting("Assistant: fine.\n\nUser: ").await;
+    let mut body = conversation();
+    (body["stream"], body["stream_options"]) = (json!(true), json!({"include_usage": true}));
+    let events = events_of(daemon.post("/v1/chat/completions", &body).await).await;
+    assert!(events.iter().all(|(name, _)| name.is_empty()), "all events are unnamed");
+    let (done, chunks) = events.split_last().unwrap();
+    assert_eq!(done.1, "[DONE]");
+    let chunks: Vec<Value> = chunks.iter().map(|(_, data)| serde_json::from_str(data).unwrap()).collect();
+    assert_eq!(chunks[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
+    let text: String = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!(text, " fine.\n");
+    let [.., finish, usage] = &chunks[..] else { panic!("{chunks:?}") };
+    assert_eq!(finish["choices"][0]["finish_reason"], "stop");
+    assert_eq!((&usage["choices"], &usage["usage"]["prompt_tokens"]), (&json!([]), &json!(40)));
+    assert!(chunks.iter().all(|chunk| chunk["id"] == chunks[0]["id"] && chunk["object"] == "chat.completion.chunk"));
+}

@@ -1,0 +1,10 @@
+//! The routes through `oneshot`, on the scripted engine: its timing is exact.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+mod chat;
+mod lifecycle;
+mod native;
+mod refusals;
+mod reports;

@@ -1,0 +1,151 @@
+//! An app on scripted engines, and ways to ask it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use minivault_daemon::config::{EngineSettings, GenerationSettings};
+use minivault_daemon::engine_table::EngineTable;
+use minivault_daemon::routes::{App, Limits, router};
+use minivault_engines::testkit::{Script, ScriptedBackend};
+use minivault_engines::{Engines, Opening};
+use minivault_journal::Journal;
+use serde_json::Value;
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+/// Longer than anything here takes, so that a hang becomes a failure.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A daemon without a socket.
+pub struct Daemon {
+    pub app: App,
+    pub router: Router,
+    folder: TempDir,
+}
+
+/// One engine of a test.
+pub struct Engine {
+    pub name: &'static str,
+    pub script: Script,
+    pub queue: usize,
+    pub fallback: Option<&'static str>,
+}
+
+impl Engine {
+    pub fn new(name: &'static str, script: Script) -> Self {
+        Self { name, script, queue: 4, fallback: None }
+    }
+}
+
+impl Daemon {
+    /// One engine that recites this text.
+    pub async fn reciting(text: &str) -> Self {
+        Self::with(vec![Engine::new("scripted", Script { text: text.into(), ..Script::default() })]).await
+    }
+
+    /// These engines; the first one is the default, and is opened.
+    pub async fn with(engines: Vec<Engine>) -> Self {
+        let daemon = Self::unopened(engines, 64);
+        // A test may be about an engine that can't be opened.
+        let _ = daemon.app.engines.open_default().await;
+        daemon
+    }
+
+    pub fn unopened(engines: Vec<Engine>, places: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let default = engines[0].name.to_owned();
+        let settings = engines.into_iter().map(|engine| (engine.name.to_owned(), settings(engine))).collect();
+        let journal = Arc::new(Journal::open(&folder.path().join("log.jsonl"), places).unwrap());
+        let generation =
+            GenerationSettings { max_tokens: 20, temperature: 0.0, top_k: 50, top_p: 0.95, min_p: 0.0, repetition_penalty: 1.0 };
+        let limits = Limits { body: 10_000, prompt: 5_000 };
+        let app = App::new(Arc::new(EngineTable::new(default, settings)), journal, generation, limits);
+        Self { router: router(app.clone()), app, folder }
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Response<Body> {
+        tokio::time::timeout(PATIENCE, self.router.clone().oneshot(request)).await.expect("an answer in time").unwrap()
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Response<Body> {
+        self.send(json_request(path, body.to_string())).await
+    }
+
+    /// Posts and reads a whole JSON answer.
+    pub async fn ask(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        json_of(self.post(path, body).await).await
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        json_of(self.send(Request::get(path).body(Body::empty()).unwrap()).await).await
+    }
+
+    pub fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log.jsonl")
+    }
+
+    /// The lines of the log.
+    pub fn log(&self) -> Vec<Value> {
+        std::fs::read_to_string(self.log_path()).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The log once it has so many lines; a line of a client that left is written behind everybody's back.
+    pub async fn log_of(&self, lines: u64) -> Vec<Value> {
+        let enough = async {
+            while self.app.journal.written() < lines {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, enough).await.expect("the lines in time");
+        self.log()
+    }
+}
+
+fn settings(engine: Engine) -> EngineSettings {
+    let Engine { script, queue, name, fallback } = engine;
+    let engines = Engines::none().with("scripted", ScriptedBackend { script, queue });
+    let table = figment::value::Value::from(figment::value::Dict::new());
+    EngineSettings {
+        backend: "scripted".into(),
+        fallback: fallback.map(str::to_owned),
+        load_timeout: PATIENCE,
+        prepared: engines.prepare("scripted", &table).unwrap().unwrap(),
+        opening: Opening { name: name.into(), ..Opening::default() },
+    }
+}
+
+pub fn json_request(path: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post(path).header("content-type", "application/json").body(body.into()).unwrap()
+}
+
+pub async fn text_of(response: Response<Body>) -> String {
+    let body = tokio::time::timeout(PATIENCE, response.into_body().collect()).await.expect("a whole answer in time").unwrap();
+    String::from_utf8(body.to_bytes().to_vec()).unwrap()
+}
+
+pub async fn json_of(response: Response<Body>) -> (StatusCode, Value) {
+    let status = response.status();
+    let text = text_of(response).await;
+    (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+}
+
+/// A server-sent event: its name, empty if it has none, and its data.
+pub type ServerEvent = (String, String);
+
+/// All events of a stream, comments left out.
+pub async fn events_of(response: Response<Body>) -> Vec<ServerEvent> {
+    let text = text_of(response).await;
+    let event = |block: &str| {
+        let field = |name: &str| {
+            let lines = block.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned));
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        (field("event"), field("data"))
+    };
+    text.split("\n\n").filter(|block| !block.is_empty() && !block.starts_with(':')).map(event).collect()
+}

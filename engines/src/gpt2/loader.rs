@@ -1,0 +1,150 @@
+//! From a folder in Hugging Face layout to a model that can be served.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::Gpt2Config;
+use super::architecture::{Architecture, end_tokens};
+use super::model::Gpt2Model;
+use super::network::Network;
+use super::vocabulary::{ChatSettings, Gpt2Vocabulary};
+use super::weights::{Weights, parse_json, read_file};
+use crate::error::{EngineError, Result};
+use crate::local::Serve;
+use crate::model::{ModelLoader, Vocabulary};
+use crate::text_engine::{Capabilities, Determinism, EngineInfo};
+
+/// Loads GPT-2 on the engine's thread.
+#[derive(Debug, Clone)]
+pub struct Gpt2Loader {
+    /// The engine's name in the configuration.
+    pub name: String,
+    /// Where `config.json`, `tokenizer.json` and the weights are.
+    pub folder: PathBuf,
+    /// Where the folder came from, for people to read.
+    pub origin: String,
+    /// The engine's settings.
+    pub config: Gpt2Config,
+}
+
+/// A model in memory.
+pub struct LoadedGpt2 {
+    /// What it is.
+    pub info: EngineInfo,
+    /// Its tokens.
+    pub vocabulary: Arc<dyn Vocabulary>,
+    /// The network with its slots.
+    pub model: Gpt2Model,
+}
+
+impl Gpt2Loader {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] naming the file, and in it the setting, token or tensor, that is wrong.
+    pub fn load(&self) -> Result<LoadedGpt2> {
+        self.config.check()?;
+        self.read().map_err(|cause| EngineError::Unavailable(format!("engine `{}` can't load its model: {cause}", self.name)))
+    }
+
+    fn read(&self) -> Result<LoadedGpt2, String> {
+        let mut fingerprint = Fingerprint::default();
+        let architecture = self.architecture(&mut fingerprint)?;
+        let vocabulary = self.vocabulary(&architecture, &mut fingerprint)?;
+        let weights = Weights::read(&self.folder, &architecture, |name, bytes| fingerprint.add(name, bytes))?;
+        let network = Network::new(&architecture, weights).map_err(|error| error.to_string())?;
+        let Gpt2Config { slots, step_tokens, embeddings, .. } = self.config;
+        let info = EngineInfo {
+            name: self.name.clone(),
+            backend: "gpt2".to_owned(),
+            model: self.config.model.clone(),
+            source: self.origin.clone(),
+            fingerprint: fingerprint.finish(),
+            context_length: architecture.context,
+            determinism: Determinism::Bitwise,
+            capabilities: Capabilities { chat_template: vocabulary.has_chat_template(), logprobs: true, tokenize: true, embeddings },
+        };
+        let model = Gpt2Model::new(network, &architecture, slots, step_tokens, embeddings);
+        Ok(LoadedGpt2 { info, vocabulary: Arc::new(vocabulary), model })
+    }
+
+    fn architecture(&self, fingerprint: &mut Fingerprint) -> Result<Architecture, String> {
+        let path = self.folder.join("config.json");
+        let config = self.json("config.json", fingerprint)?.ok_or_else(|| format!("{} is not there", path.display()))?;
+        let mut architecture = Architecture::new(&config).map_err(|cause| format!("{}: {cause}", path.display()))?;
+        if let Some(generation) = self.json("generation_config.json", fingerprint)? {
+            let more = end_tokens(generation.get("eos_token_id"))
+                .map_err(|cause| format!("{}: {cause}", self.folder.join("generation_config.json").display()))?;
+            architecture.end_tokens.extend(more);
+        }
+        // Transformers writes GPT-2's own 50256 into the files of small models, too; a token that isn't there ends nothing.
+        architecture.end_tokens.retain(|&token| (token as usize) < architecture.vocabulary);
+        architecture.end_tokens.sort_unstable();
+        architecture.end_tokens.dedup();
+        Ok(architecture)
+    }
+
+    fn vocabulary(&self, architecture: &Architecture, fingerprint: &mut Fingerprint) -> Result<Gpt2Vocabulary, String> {
+        let chat = self.chat_settings(fingerprint)?;
+        let path = self.folder.join("tokenizer.json");
+        let json = read_file(&path)?;
+        fingerprint.add("tokenizer.json", &json);
+        Gpt2Vocabulary::new(&json, architecture.vocabulary, architecture.end_tokens.clone(), chat)
+            .map_err(|cause| format!("{}: {cause}", path.display()))
+    }
+
+    fn chat_settings(&self, fingerprint: &mut Fingerprint) -> Result<ChatSettings, String> {
+        let settings = self.json("tokenizer_config.json", fingerprint)?.unwrap_or_default();
+        let name = |token: &str| {
+            let token = &settings[token];
+            token.as_str().or_else(|| token["content"].as_str()).unwrap_or_default().to_owned()
+        };
+        // One template, or several with names.
+        let named = |templates: &Value| {
+            let default = templates.as_array()?.iter().find(|template| template["name"] == "default")?;
+            default["template"].as_str().map(ToOwned::to_owned)
+        };
+        let written = &settings["chat_template"];
+        let template = written.as_str().map(ToOwned::to_owned).or_else(|| named(written));
+        Ok(ChatSettings { template, begin: name("bos_token"), end: name("eos_token") })
+    }
+
+    /// A JSON file of the folder; `None` if there is none of this name.
+    fn json(&self, name: &str, fingerprint: &mut Fingerprint) -> Result<Option<Value>, String> {
+        let path = self.folder.join(name);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let bytes = read_file(&path)?;
+        fingerprint.add(name, &bytes);
+        parse_json(&path, &bytes).map(Some)
+    }
+}
+
+impl ModelLoader for Gpt2Loader {
+    fn run(self: Box<Self>, serve: Serve) -> Result<()> {
+        let LoadedGpt2 { info, vocabulary, mut model } = self.load()?;
+        serve.serve(info, vocabulary, &mut model)
+    }
+}
+
+/// A hash of all files that decide the output.
+#[derive(Default)]
+struct Fingerprint(Sha256);
+
+impl Fingerprint {
+    /// The lengths keep the end of one file from passing for the beginning of the next.
+    fn add(&mut self, name: &str, bytes: &[u8]) {
+        for part in [name.as_bytes(), bytes] {
+            self.0.update((part.len() as u64).to_le_bytes());
+            self.0.update(part);
+        }
+    }
+
+    fn finish(self) -> String {
+        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}

@@ -1,0 +1,140 @@
+//! [`Model`] of the network: slots and their sequences.
+
+use std::collections::BTreeSet;
+
+use super::architecture::Architecture;
+use super::attention::Span;
+use super::cache::{KvShape, Sequence};
+use super::network::{Network, Place, with_values};
+use crate::error::{EngineError, Result};
+use crate::model::{Feed, Limits, Logits, Model, Slot};
+use crate::request::TokenId;
+
+/// GPT-2 with its slots.
+pub struct Gpt2Model {
+    network: Network,
+    sequences: Vec<Sequence>,
+    shape: KvShape,
+    vocabulary: usize,
+    limits: Limits,
+    /// Whether [`Model::embed`] is offered.
+    embeddings: bool,
+}
+
+impl Gpt2Model {
+    pub(super) fn new(network: Network, architecture: &Architecture, slots: usize, step_tokens: usize, embeddings: bool) -> Self {
+        let (shape, context) = (architecture.kv_shape(), architecture.context);
+        let limits = Limits { slots, step_tokens, context, logits_width: architecture.vocabulary };
+        let sequences = (0..slots).map(|_| Sequence::new(shape, context)).collect();
+        Self { network, sequences, shape, vocabulary: architecture.vocabulary, limits, embeddings }
+    }
+
+    /// A broken promise of [`Model::step`]'s caller, in words; it would end in a panic further down.
+    fn check(&self, feeds: &[Feed<'_>]) -> Result<(), String> {
+        let mut slots = BTreeSet::new();
+        for feed in feeds {
+            let (slot, count) = (feed.slot.0, feed.tokens.len());
+            let length = self.sequences.get(slot).map(Sequence::length).ok_or_else(|| format!("slot {slot} of {}", self.limits.slots))?;
+            if !slots.insert(slot) {
+                return Err(format!("slot {slot} is fed twice in one step"));
+            }
+            if count == 0 || length + count > self.limits.context {
+                return Err(format!("{count} tokens for slot {slot}, which holds {length} of {}", self.limits.context));
+            }
+            self.check_tokens(feed.tokens)?;
+        }
+        let tokens: usize = feeds.iter().map(|feed| feed.tokens.len()).sum();
+        if tokens > self.limits.step_tokens {
+            return Err(format!("{tokens} tokens in one step; the limit is {}", self.limits.step_tokens));
+        }
+        Ok(())
+    }
+
+    fn check_tokens(&self, tokens: &[TokenId]) -> Result<(), String> {
+        match tokens.iter().find(|&&token| token as usize >= self.vocabulary) {
+            Some(token) => Err(format!("token {token} of a vocabulary of {}", self.vocabulary)),
+            None => Ok(()),
+        }
+    }
+
+    fn compute(&mut self, feeds: &[Feed<'_>], logits: &mut Logits) -> candle_core::Result<()> {
+        let (mut places, mut spans, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
+        for feed in feeds {
+            let (first_row, start) = (places.len(), self.sequences[feed.slot.0].length());
+            places.extend(feed.tokens.iter().enumerate().map(|(offset, &token)| Place { token, position: start + offset }));
+            spans.push(Span { sequence: feed.slot.0, first_row, rows: feed.tokens.len(), start });
+            // A step has a few thousand rows at most.
+            wanted.extend(feed.rows.range(feed.tokens.len()).map(|offset| (first_row + offset) as u32));
+        }
+        let hidden = self.network.forward(&places, &spans, &mut self.sequences)?;
+        if !wanted.is_empty() {
+            let width = self.limits.logits_width;
+            let rows = self.network.logits(&hidden, &wanted)?;
+            with_values(&rows, |values| logits.extend(wanted.len()).copy_from_slice(&values[..wanted.len() * width]))?;
+        }
+        for feed in feeds {
+            self.sequences[feed.slot.0].extend(feed.tokens.len());
+        }
+        Ok(())
+    }
+}
+
+impl Model for Gpt2Model {
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn step(&mut self, feeds: &[Feed<'_>], logits: &mut Logits) -> Result<()> {
+        self.check(feeds).map_err(EngineError::failed)?;
+        if feeds.is_empty() {
+            return Ok(());
+        }
+        self.compute(feeds, logits).map_err(EngineError::failed)
+    }
+
+    fn truncate(&mut self, slot: Slot, length: usize) -> usize {
+        self.sequences.get_mut(slot.0).map_or(0, |sequence| sequence.truncate(length))
+    }
+
+    fn copy_prefix(&mut self, from: Slot, to: Slot, length: usize) -> usize {
+        match self.sequences.get_disjoint_mut([from.0, to.0]) {
+            Ok([from, to]) => to.copy_prefix(from, length),
+            // The same slot twice, or one that isn't there.
+            Err(_) => 0,
+        }
+    }
+
+    /// The mean of the hidden states after the last norm.
+    fn embed(&mut self, tokens: &[TokenId]) -> Result<Vec<f32>> {
+        if !self.embeddings {
+            return Err(EngineError::Unsupported {
+                engine: String::new(),
+                what: "embeddings: `embeddings` is false in its configuration".into(),
+            });
+        }
+        let (count, limit) = (tokens.len(), self.limits.step_tokens.min(self.limits.context));
+        if count == 0 || count > limit {
+            return Err(EngineError::failed(format!("{count} tokens to embed; it must be between 1 and {limit}")));
+        }
+        self.check_tokens(tokens).map_err(EngineError::failed)?;
+        let places: Vec<Place> = tokens.iter().enumerate().map(|(position, &token)| Place { token, position }).collect();
+        let spans = [Span { sequence: 0, first_row: 0, rows: count, start: 0 }];
+        let mut sequence = [Sequence::new(self.shape, count)];
+        let hidden = self.network.forward(&places, &spans, &mut sequence).and_then(|hidden| self.network.normalise(&hidden));
+        let width = self.shape.heads * self.shape.head_size;
+        let mean = hidden.and_then(|hidden| {
+            with_values(&hidden, |values| {
+                let mut mean = vec![0.0; width];
+                for row in values.chunks_exact(width).take(count) {
+                    mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += value / count as f32);
+                }
+                mean
+            })
+        });
+        mean.map_err(EngineError::failed)
+    }
+
+    fn release(&mut self, slot: Slot) {
+        self.truncate(slot, 0);
+    }
+}

@@ -1,0 +1,139 @@
+//! The engine's thread: loading, then serving, then letting go.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::admission::Front;
+use super::batch::Batch;
+use super::sequence::Sequence;
+use super::{LocalOptions, lock};
+use crate::error::{EngineError, Result};
+use crate::model::{Model, ModelLoader, Vocabulary};
+use crate::request::TokenId;
+use crate::text_engine::{Embedding, EngineInfo, Health, State};
+
+/// Handed to the loader on the engine's thread; consumed once the model is up.
+pub struct Serve {
+    options: LocalOptions,
+    report: Arc<Report>,
+}
+
+/// A way to tell [`super::LocalEngine::start`], once, how loading went.
+struct Report(Mutex<Option<oneshot::Sender<Result<Serving>>>>);
+
+/// What the caller's side of an engine needs.
+pub(super) struct Serving {
+    pub front: Front,
+    pub shared: Arc<Shared>,
+    pub jobs: mpsc::Sender<Job>,
+}
+
+/// What the thread is asked to do. Each carries the permit that counts it.
+pub(super) enum Job {
+    Generate(Box<Sequence>),
+    Embed(EmbedJob),
+}
+
+pub(super) struct EmbedJob {
+    pub tokens: Vec<TokenId>,
+    pub answer: oneshot::Sender<Result<Embedding>>,
+    pub _permit: OwnedSemaphorePermit,
+}
+
+/// What both sides see.
+pub(super) struct Shared {
+    /// `Some` once the engine can't answer any more.
+    failure: Mutex<Option<String>>,
+    active: AtomicUsize,
+    /// One permit for each request that may be computed or wait.
+    places: Arc<Semaphore>,
+    capacity: usize,
+}
+
+impl Shared {
+    pub fn state(&self) -> State {
+        lock(&self.failure).clone().map_or(State::Ready, State::Failed)
+    }
+
+    pub fn health(&self, slots: usize) -> Health {
+        let active = self.active.load(Ordering::Relaxed);
+        let queued = (self.capacity - self.places.available_permits()).saturating_sub(active);
+        Health { state: self.state(), active, queued, slots }
+    }
+
+    pub fn set_active(&self, active: usize) {
+        self.active.store(active, Ordering::Relaxed);
+    }
+
+    fn fail(&self, reason: String) {
+        *lock(&self.failure) = Some(reason);
+    }
+}
+
+impl Report {
+    fn send(&self, outcome: Result<Serving>) {
+        if let Some(sender) = lock(&self.0).take() {
+            // Nobody waits any more when `start` was cancelled; then the channel of jobs is closed too and serving ends at once.
+            let _ = sender.send(outcome);
+        }
+    }
+}
+
+/// The body of the engine's thread.
+pub(super) fn run(options: LocalOptions, loader: Box<dyn ModelLoader>, report: oneshot::Sender<Result<Serving>>) {
+    let report = Arc::new(Report(Mutex::new(Some(report))));
+    if let Err(error) = loader.run(Serve { options, report: report.clone() }) {
+        report.send(Err(error));
+    }
+    // Only a loader that never served is still heard here.
+    report.send(Err(EngineError::Unavailable("the model's loader ended without serving".into())));
+}
+
+impl Serve {
+    /// Serves requests with this model until the engine is stopped or the model panics.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] for a model whose limits hold nothing.
+    pub fn serve(self, info: EngineInfo, vocabulary: Arc<dyn Vocabulary>, model: &mut dyn Model) -> Result<()> {
+        let limits = model.limits();
+        let narrow =
+            limits.slots == 0 || limits.step_tokens < limits.slots || limits.context < 2 || limits.logits_width < vocabulary.size();
+        if narrow {
+            let message = format!(
+                "the model's limits don't hold a conversation: {limits:?} with a vocabulary of {}; a step must hold a token of each slot, \
+                 the context two tokens, a row of logits the vocabulary",
+                vocabulary.size()
+            );
+            return Err(EngineError::Unavailable(message));
+        }
+        let capacity = limits.slots + self.options.queue;
+        let (jobs, receiver) = mpsc::channel(capacity);
+        let places = Arc::new(Semaphore::new(capacity));
+        let shared = Arc::new(Shared { failure: Mutex::new(None), active: AtomicUsize::new(0), places: places.clone(), capacity });
+        let front = Front::new(Arc::new(info), vocabulary.clone(), limits, places, self.options.queue);
+        self.report.send(Ok(Serving { front, shared: shared.clone(), jobs }));
+
+        let mut batch = Batch::new(limits, vocabulary, receiver, shared.clone());
+        // The model is never touched again after a panic, so what it left half done can't be seen.
+        let outcome = catch_unwind(AssertUnwindSafe(|| batch.run(model)));
+        match outcome {
+            Ok(()) => batch.end(&EngineError::Stopped),
+            Err(panic) => {
+                let reason = panic_message(&*panic);
+                tracing::error!(reason, "the model panicked; its engine is out of service");
+                shared.fail(format!("the engine is out of service: its model panicked ({reason})"));
+                batch.end(&EngineError::failed(format!("the model panicked: {reason}")));
+            }
+        }
+        shared.set_active(0);
+        Ok(())
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a message").to_owned()
+}

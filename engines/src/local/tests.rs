@@ -1,0 +1,237 @@
+use futures_util::StreamExt;
+
+use super::*;
+use crate::generation::{Completion, FinishReason, TextEvent};
+use crate::model::{Limits, Slot};
+use crate::request::{MaxTokens, Prompt, Sampling};
+use crate::testkit::conformance::{self, Subject};
+use crate::testkit::{Fault, Gate, Script, ScriptedLoader};
+
+fn greedy(prompt: &str, max_tokens: usize) -> GenerateRequest {
+    GenerateRequest { sampling: Sampling::greedy(), ..GenerateRequest::text(prompt, MaxTokens::AtMost(max_tokens)) }
+}
+
+async fn start(script: &Script, queue: usize) -> LocalEngine {
+    let loader = ScriptedLoader { name: "scripted".into(), script: script.clone() };
+    LocalEngine::start(LocalOptions { queue }, loader).await.unwrap()
+}
+
+fn scripted(text: &str) -> Script {
+    Script { text: text.into(), ..Script::default() }
+}
+
+fn gated(text: &str) -> (Gate, Script) {
+    let gate = Gate::closed();
+    (gate.clone(), Script { gate: Some(gate), ..scripted(text) })
+}
+
+fn slots(script: Script, slots: usize) -> Script {
+    let limits = Limits { slots, ..script.limits };
+    Script { limits, ..script }
+}
+
+async fn blocking(work: impl FnOnce() + Send + 'static) {
+    tokio::task::spawn_blocking(work).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_scripted_engine_passes_the_conformance_kit() {
+    let open = || async {
+        let engine: Arc<dyn TextEngine> = Arc::new(start(&Script::default(), 6).await);
+        Ok(engine)
+    };
+    let others = ["Zwölf Boxkämpfer jagen ", "🥊", "naïve 日", "quite something else"].map(str::to_owned).to_vec();
+    let subject = Subject { open: Box::new(move || Box::pin(open())), prompt: "Hello".into(), others, capacity: Some(10) };
+    conformance::check(&subject).await;
+}
+
+#[tokio::test]
+async fn a_text_that_ends_ends_the_answer() {
+    let engine = start(&Script { ends: true, ..scripted("one two.") }, 1).await;
+    let Completion { text, finish, tokens } = engine.generate(greedy("x", 100)).await.unwrap().collect().await.unwrap();
+    assert_eq!((text.as_str(), finish.reason, finish.usage.completion_tokens), ("one two.", FinishReason::EndOfText, 8));
+    assert_eq!(tokens.len(), 8, "the end token is not a part of the answer");
+}
+
+#[tokio::test]
+async fn a_character_cut_off_by_max_tokens_is_left_out() {
+    let engine = start(&scripted("a🥊b"), 1).await;
+    let Completion { text, tokens, .. } = engine.generate(greedy("x", 3)).await.unwrap().collect().await.unwrap();
+    assert_eq!(text, "a");
+    assert_eq!(tokens.iter().flat_map(|token| token.bytes.clone()).collect::<Vec<_>>(), "a🥊".as_bytes()[..3]);
+}
+
+#[tokio::test]
+async fn long_prompts_are_read_in_chunks_beside_answers() {
+    let (gate, script) = gated("abcdefgh");
+    let engine = start(&script, 4).await;
+    let mut short = engine.generate(greedy("abc", 400)).await.unwrap();
+    gate.allow(1);
+    short.next().await.unwrap().unwrap();
+    // Sixteen tokens a step: beside the answer a prompt gets four of them.
+    let long = engine.generate(greedy(&"x".repeat(10), 2)).await.unwrap();
+    gate.open();
+    long.collect().await.unwrap();
+    let steps = script.steps();
+    let beside: Vec<&(Slot, usize)> = steps.iter().skip(1).flat_map(|step| step.iter().filter(|feed| feed.0 != steps[0][0].0)).collect();
+    assert_eq!(beside.iter().map(|feed| feed.1).collect::<Vec<_>>(), [4, 4, 2, 1], "{steps:?}");
+    let answering = steps.iter().skip(2).take(3).all(|step| step.contains(&(steps[0][0].0, 1)));
+    assert!(answering, "each of these steps carries a token of the answer too: {steps:?}");
+}
+
+#[tokio::test]
+async fn prompts_share_a_step() {
+    let (gate, script) = gated("abcdefgh");
+    let engine = start(&script, 4).await;
+    let first = engine.generate(greedy("a", 2)).await.unwrap();
+    blocking({
+        let gate = gate.clone();
+        move || gate.wait_until_reached()
+    })
+    .await;
+    let long = engine.generate(greedy(&"x".repeat(40), 1)).await.unwrap();
+    let short = engine.generate(greedy("yyy", 1)).await.unwrap();
+    gate.allow(2);
+    first.collect().await.unwrap();
+    gate.open();
+    short.collect().await.unwrap();
+    long.collect().await.unwrap();
+    let widths: Vec<usize> = script.steps().iter().map(Vec::len).collect();
+    assert_eq!(&widths[..2], [1, 3], "the long prompt doesn't keep the short one waiting: {:?}", script.steps());
+}
+
+#[tokio::test]
+async fn eight_streams_interleave() {
+    let (gate, script) = gated("abcdefgh");
+    let limits = Limits { step_tokens: 64, ..script.limits };
+    let engine = start(&slots(Script { limits, ..script }, 8), 8).await;
+    let mut streams = Vec::new();
+    for index in 0..8 {
+        streams.push(engine.generate(greedy(&"x".repeat(index + 1), 40)).await.unwrap());
+    }
+    gate.allow(4);
+    for stream in &mut streams {
+        assert!(matches!(stream.next().await, Some(Ok(TextEvent::Text { .. }))));
+    }
+    gate.open();
+    for stream in streams {
+        stream.collect().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_leaves_frees_its_slot_within_one_step() {
+    let (gate, script) = gated("abcdefgh");
+    let script = slots(script, 1);
+    let engine = start(&script, 1).await;
+    let mut first = engine.generate(greedy("x", 400)).await.unwrap();
+    let second = engine.generate(greedy("y", 1)).await.unwrap();
+    assert!(matches!(engine.generate(greedy("z", 1)).await, Err(EngineError::Busy { waiting: 1 })));
+    gate.allow(3);
+    first.next().await.unwrap().unwrap();
+    blocking({
+        let gate = gate.clone();
+        move || gate.wait_until_reached()
+    })
+    .await;
+    drop(first);
+    let steps_before = script.steps().len();
+    gate.allow(2);
+    second.collect().await.unwrap();
+    assert_eq!(script.steps().len(), steps_before + 2, "the step under way, and then the second request's");
+}
+
+#[tokio::test]
+async fn a_waiting_request_that_leaves_frees_its_place() {
+    let (gate, script) = gated("abcdefgh");
+    let engine = start(&slots(script, 1), 1).await;
+    let first = engine.generate(greedy("x", 400)).await.unwrap();
+    drop(engine.generate(greedy("y", 1)).await.unwrap());
+    gate.allow(2);
+    blocking({
+        let gate = gate.clone();
+        move || gate.wait_until_reached()
+    })
+    .await;
+    let third = engine.generate(greedy("z", 1)).await.unwrap();
+    drop(first);
+    gate.open();
+    third.collect().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_engine_takes_no_steps() {
+    let script = scripted("abc");
+    let engine = start(&script, 1).await;
+    engine.generate(greedy("x", 3)).await.unwrap().collect().await.unwrap();
+    assert_eq!(script.steps().len(), 3);
+}
+
+#[tokio::test]
+async fn a_failed_step_ends_its_requests_and_the_engine_goes_on() {
+    let script = Script { fault: Some(Fault::FailsAt(2)), ..scripted("abcdef") };
+    let engine = start(&script, 1).await;
+    let broken = engine.generate(greedy("x", 10)).await.unwrap().collect().await;
+    assert!(matches!(broken, Err(EngineError::Failed(_))), "{broken:?}");
+    assert_eq!(engine.generate(greedy("x", 3)).await.unwrap().collect().await.unwrap().text, "abc");
+}
+
+#[tokio::test]
+async fn logits_that_are_no_numbers_end_the_request_alone() {
+    let script = Script { fault: Some(Fault::NotNumbersAt(1)), ..scripted("abcdef") };
+    let engine = start(&script, 1).await;
+    let broken = engine.generate(greedy("x", 10)).await.unwrap().collect().await;
+    assert!(matches!(broken, Err(EngineError::Failed(_))), "{broken:?}");
+    assert_eq!(engine.generate(greedy("x", 3)).await.unwrap().collect().await.unwrap().text, "abc");
+}
+
+#[tokio::test]
+async fn a_panic_ends_running_and_waiting_requests_with_an_error() {
+    let (gate, script) = gated("abcdef");
+    let engine = start(&slots(Script { fault: Some(Fault::PanicsAt(2)), ..script }, 1), 3).await;
+    let requests = [engine.generate(greedy("x", 10)).await.unwrap(), engine.generate(greedy("y", 10)).await.unwrap()];
+    gate.open();
+    for request in requests {
+        let outcome = request.collect().await;
+        assert!(matches!(outcome, Err(EngineError::Failed(_))), "{outcome:?}");
+    }
+    let refused = engine.generate(greedy("x", 1)).await.err();
+    assert!(matches!(&refused, Some(EngineError::Unavailable(reason)) if reason.contains("the script says so")), "{refused:?}");
+    assert!(matches!(engine.health().state, State::Failed(_)));
+}
+
+#[tokio::test]
+async fn a_model_that_does_not_load_says_why() {
+    for fault in [Fault::DoesNotLoad, Fault::PanicsWhileLoading] {
+        let loader = ScriptedLoader { name: "scripted".into(), script: Script { fault: Some(fault), ..Script::default() } };
+        let error = LocalEngine::start(LocalOptions { queue: 1 }, loader).await.err();
+        assert!(matches!(error, Some(EngineError::Unavailable(_))), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn limits_that_hold_nothing_are_refused() {
+    let script = Script { limits: Limits { slots: 0, ..Script::default().limits }, ..Script::default() };
+    let loader = ScriptedLoader { name: "scripted".into(), script };
+    let error = LocalEngine::start(LocalOptions { queue: 1 }, loader).await.err();
+    assert!(matches!(error, Some(EngineError::Unavailable(_))), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_chat_is_rendered_and_ends_where_the_user_would_speak() {
+    let engine = start(&scripted("User: is fine.\n\n"), 1).await;
+    let messages = vec![crate::chat::ChatMessage { role: "user".into(), content: "How are you?".into() }];
+    let request = GenerateRequest { prompt: Prompt::Chat { messages, tools: vec![] }, ..greedy("", 100) };
+    let generation = engine.generate(request).await.unwrap();
+    assert_eq!(&*generation.beginning().prompt_text, "User: How are you?\n\nAssistant:");
+    let Completion { text, finish, .. } = generation.collect().await.unwrap();
+    assert_eq!((text.as_str(), finish.reason), (" is fine.\n", FinishReason::StopString("\nUser:".into())));
+}
+
+#[tokio::test]
+async fn texts_become_vectors() {
+    let engine = start(&Script::default(), 1).await;
+    let vectors = engine.embed(&["ab".to_owned(), "b".to_owned()]).await.unwrap();
+    assert_eq!((vectors[0].tokens, vectors[0].vector[1], vectors[1].vector[2]), (2, 0.5, 1.0));
+    assert!(matches!(engine.embed(&[String::new()]).await, Err(EngineError::InvalidRequest { .. })));
+}

@@ -1,0 +1,9 @@
+//! GPT-2 on candle: against Transformers, in every form of a checkpoint, and bit for bit.
+
+#![allow(clippy::unwrap_used)] // A test that fails here fails as it should.
+
+mod bits;
+mod checkpoints;
+mod reference;
+mod support;
+mod vocabulary;
