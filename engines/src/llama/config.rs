@@ -1,6 +1,5 @@
 //! The backend's table in the configuration.
 
-use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use serde::Deserialize;
@@ -113,7 +112,7 @@ impl LlamaConfig {
     }
 }
 
-fn check_range<T: PartialOrd + Display>(key: &str, value: T, range: RangeInclusive<T>) -> Result<()> {
+fn check_range(key: &str, value: usize, range: RangeInclusive<usize>) -> Result<()> {
     if range.contains(&value) {
         return Ok(());
     }

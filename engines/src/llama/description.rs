@@ -93,18 +93,21 @@ fn check_heads(keys: &Keys<'_>, key: &impl Fn(&str) -> String, width: u32) -> Re
     for (layer, &heads) in heads.iter().enumerate() {
         // With one number for all layers, each layer has it.
         let shared = *shared.get(layer).or(shared.first()).unwrap_or(&heads);
-        if heads > 0 && shared > 0 && heads % shared != 0 {
-            return Err(format!("key `{}` is {heads}; it must be a multiple of the {shared} heads of keys and values", key("attention.head_count")));
+        if heads > 0 && shared > 0 && !heads.is_multiple_of(shared) {
+            return Err(format!(
+                "key `{}` is {heads}; it must be a multiple of the {shared} heads of keys and values",
+                key("attention.head_count")
+            ));
         }
     }
     // Hybrid models name each layer's heads, some of them none.
     if let [heads] = heads[..] {
-        if heads == 0 || (key_length.is_none() && width % heads != 0) {
+        if heads == 0 || (key_length.is_none() && !width.is_multiple_of(heads)) {
             return Err(format!("key `{}` is {heads}; it must divide the width {width}", key("attention.head_count")));
         }
         let longest = key_length.unwrap_or(width / heads);
         let rotated = keys.optional_u32(&key("rope.dimension_count"), 0..=longest)?.unwrap_or(0);
-        if rotated % 2 != 0 {
+        if !rotated.is_multiple_of(2) {
             return Err(format!("key `{}` is {rotated}; it must be even", key("rope.dimension_count")));
         }
     }
@@ -131,7 +134,7 @@ fn check_experts(keys: &Keys<'_>, architecture: &str) -> Result<(), String> {
             key("expert_used_count")
         ));
     }
-    if groups > 1 && (experts % groups != 0 || !(1..groups).contains(&used_groups)) {
+    if groups > 1 && (!experts.is_multiple_of(groups) || !(1..groups).contains(&used_groups)) {
         return Err(format!("the model has {experts} experts in {groups} groups and uses {used_groups} of the groups, which can't be"));
     }
     Ok(())
@@ -221,4 +224,66 @@ impl Keys<'_> {
 fn until_zero(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     &bytes[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::gguf::sample::{Sample, bool_value, integers_value, text_value, texts_value, u32_value};
+    use super::*;
+
+    fn describe(sample: &Sample) -> Result<Description, String> {
+        let bytes = sample.bytes();
+        Description::of(&Gguf::read(&bytes[..], bytes.len() as u64).unwrap())
+    }
+
+    #[track_caller]
+    fn check_refused(key: &str, value: Vec<u8>, expected: &str) {
+        let reason = describe(&Sample::model().with(key, value)).expect_err("a model that must be refused");
+        assert!(reason.contains(expected), "`{expected}` isn't in: {reason}");
+    }
+
+    #[test]
+    fn a_sound_model_is_described() {
+        let sample = Sample::model().with("tokenizer.chat_template", text_value("{{ messages }}"));
+        let expected = Description {
+            architecture: "llama".into(),
+            name: Some("Tiny".into()),
+            context_length: 64,
+            sentencepiece: false,
+            chat_template: Some("{{ messages }}".into()),
+        };
+        assert_eq!(describe(&sample), Ok(expected));
+    }
+
+    #[test]
+    fn what_would_end_the_process_is_refused_by_name() {
+        let blocks = "llama.block_count";
+        check_refused(blocks, u32_value(0), "key `llama.block_count` is 0; it must be from 1 to 512");
+        check_refused(blocks, u32_value(513), "key `llama.block_count` is 513; it must be from 1 to 512");
+        check_refused(blocks, text_value("2"), "key `llama.block_count` is of type string; it must be u32");
+        check_refused("general.architecture", u32_value(1), "key `general.architecture` is of type u32; it must be string");
+        check_refused("general.architecture", text_value("clip"), "isn't a model that writes text");
+        check_refused("llama.context_length", u32_value(0), "key `llama.context_length` is 0");
+        check_refused("llama.nextn_predict_layers", u32_value(3), "is 3; it must be from 0 to 2");
+        check_refused("llama.attention.causal", bool_value(false), "key `llama.attention.causal` is false");
+        check_refused("llama.attention.head_count", u32_value(0), "is 0; it must divide the width 32");
+        check_refused("llama.attention.head_count", u32_value(5), "is 5; it must be a multiple of the 2 heads");
+        check_refused("llama.attention.head_count", integers_value(&[4, 3]), "is 3; it must be a multiple of the 2 heads");
+        check_refused("llama.rope.scaling.type", text_value("bent"), "is `bent`; known are none, linear, yarn, longrope");
+        check_refused("llama.expert_count", u32_value(2000), "is 2000; it must be from 0 to 1024");
+        check_refused("llama.expert_count", u32_value(4), "uses 0 of them at once");
+        check_refused("llama.expert_used_count", u32_value(2), "0 experts");
+        check_refused("tokenizer.ggml.model", text_value("none"), "is `none`; supported are llama, gpt2, gemma4");
+        check_refused("tokenizer.ggml.tokens", texts_value(&["a", "a"]), "holds `a` twice, the second time as token 1");
+        check_refused("tokenizer.ggml.tokens", texts_value(&["a\0b", "a"]), "holds `a` twice");
+        check_refused("tokenizer.ggml.tokens", texts_value(&["", "[EMPTY_0]"]), "holds `[EMPTY_0]` twice");
+        check_refused("tokenizer.ggml.tokens", texts_value(&[]), "must be an array of strings, at least one");
+    }
+
+    #[test]
+    fn missing_keys_are_named() {
+        for key in ["general.architecture", "llama.block_count", "llama.context_length", "tokenizer.ggml.model"] {
+            assert_eq!(describe(&Sample::model().without(key)), Err(format!("key `{key}` is missing")));
+        }
+    }
 }

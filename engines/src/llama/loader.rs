@@ -76,12 +76,7 @@ impl LlamaLoader {
             fingerprint: fingerprint(&self.file).map_err(|error| self.unusable(&format!("reading it failed: {error}")))?,
             context_length: context,
             determinism: Determinism::Serial,
-            capabilities: Capabilities {
-                chat_template: vocabulary.has_chat_template(),
-                logprobs: true,
-                tokenize: true,
-                embeddings: false,
-            },
+            capabilities: Capabilities { chat_template: vocabulary.has_chat_template(), logprobs: true, tokenize: true, embeddings: false },
         })
     }
 

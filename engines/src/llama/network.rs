@@ -44,7 +44,8 @@ impl<'model> LlamaNetwork<'model> {
     /// # Errors
     /// [`EngineError::Unavailable`] where llama.cpp makes none, most often for want of memory.
     pub fn new(backend: &LlamaBackend, model: &'model LlamaModel, size: Size) -> Result<Self> {
-        let too_large = || EngineError::Unavailable(format!("{} slots of {} tokens are more than llama.cpp can count", size.slots, size.context));
+        let too_large =
+            || EngineError::Unavailable(format!("{} slots of {} tokens are more than llama.cpp can count", size.slots, size.context));
         let total = size.context.checked_next_multiple_of(CONTEXT_STEP).and_then(|context| context.checked_mul(size.slots));
         let total = total.and_then(|total| i32::try_from(total).ok()).ok_or_else(too_large)?;
         let number = |value: usize| u32::try_from(value).map_err(|_| too_large());

@@ -35,7 +35,7 @@ struct TokenEntry {
 
 /// How conversations are rendered.
 enum Chat {
-    Template(ChatTemplate),
+    Template(Box<ChatTemplate>),
     /// The file has one that can't be used, for this reason.
     Broken(String),
     /// The file has none.
@@ -51,7 +51,8 @@ impl LlamaVocabulary {
         let mut end_tokens = Vec::new();
         for token in vocabulary.tokens() {
             let attributes = vocabulary.attr(token);
-            let textless = attributes.is_empty() || attributes.intersects(LlamaTokenAttr::Control | LlamaTokenAttr::Unknown | LlamaTokenAttr::Unused);
+            let textless =
+                attributes.is_empty() || attributes.intersects(LlamaTokenAttr::Control | LlamaTokenAttr::Unknown | LlamaTokenAttr::Unused);
             let kind = match textless {
                 true => TokenKind::Control,
                 false if attributes.contains(LlamaTokenAttr::Byte) => TokenKind::Byte,
@@ -76,7 +77,7 @@ impl LlamaVocabulary {
                 let controls = vocabulary.tokens().filter(|token| tokens[token.0.unsigned_abs() as usize].kind == TokenKind::Control);
                 let spell_optional = |token: Option<LlamaToken>| token.map(spell).unwrap_or_default();
                 match ChatTemplate::new(source.clone(), spell_optional(begin), spell_optional(end), controls.map(spell)) {
-                    Ok(template) => Chat::Template(template),
+                    Ok(template) => Chat::Template(Box::new(template)),
                     Err(error) => {
                         tracing::warn!(%error, "conversations with this model are refused");
                         Chat::Broken(error.to_string())
@@ -196,9 +197,35 @@ impl ByteFallback {
         };
         match spelled.into_iter().find(unknown) {
             None => Ok(()),
-            Some(character) => {
-                Err(EngineError::invalid("prompt", format!("the text holds `{character}` (U+{:04X}), which this model's vocabulary can't spell", character as u32)))
-            }
+            Some(character) => Err(EngineError::invalid(
+                "prompt",
+                format!("the text holds `{character}` (U+{:04X}), which this model's vocabulary can't spell", character as u32),
+            )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::gguf::Gguf;
+    use super::super::gguf::sample::{Sample, texts_value};
+    use super::*;
+
+    fn check(tokens: &[&str], text: &str, unknown: Option<&str>) {
+        let bytes = Sample::model().with("tokenizer.ggml.tokens", texts_value(tokens)).bytes();
+        let gguf = Gguf::read(&bytes[..], bytes.len() as u64).unwrap();
+        let refused = ByteFallback::new(gguf.tokens().unwrap()).check(text).err().map(|error| error.to_string());
+        assert_eq!(refused.is_some(), unknown.is_some(), "{refused:?}");
+        assert!(refused.unwrap_or_default().contains(unknown.unwrap_or_default()));
+    }
+
+    #[test]
+    fn only_characters_that_can_be_spelled_are_let_through() {
+        check(&["▁", "a", "é"], "a é a", None);
+        check(&["▁", "a"], "a é", Some("`é` (U+00E9)"));
+        check(&["▁", "a", "<0xC3>", "<0xA9>"], "a é", None);
+        check(&["a"], "a", Some("`▁` (U+2581)"));
+        let bytes: Vec<String> = (0..256).map(|byte| format!("<0x{byte:02X}>")).collect();
+        check(&bytes.iter().map(String::as_str).collect::<Vec<_>>(), "日本 \u{0}", None);
     }
 }

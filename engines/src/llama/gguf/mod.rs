@@ -10,6 +10,8 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 mod reader;
+#[cfg(test)]
+pub(super) mod sample;
 mod tensor;
 #[cfg(test)]
 mod tests;

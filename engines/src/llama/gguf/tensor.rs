@@ -72,7 +72,7 @@ impl Layout {
     /// Bytes of a tensor of this shape.
     fn size(&self, dimensions: &[u64]) -> Result<u64, String> {
         let row = dimensions[0];
-        if row % self.block != 0 {
+        if !row.is_multiple_of(self.block) {
             return Err(format!("has rows of {row} elements; {} stores them in blocks of {}", self.name, self.block));
         }
         // ggml counts elements and bytes in signed 64 bits.

@@ -175,7 +175,9 @@ impl Value {
                 }
                 Ok(Self::Texts(texts))
             }
-            Kind::U32 | Kind::I32 if length <= MAX_KEPT => (0..length).map(|_| reader.u32(what)).collect::<Result<_, _>>().map(Self::Integers),
+            Kind::U32 | Kind::I32 if length <= MAX_KEPT => {
+                (0..length).map(|_| reader.u32(what)).collect::<Result<_, _>>().map(Self::Integers)
+            }
             kind => {
                 reader.skip(kind.bytes().unwrap_or(0).saturating_mul(length), what)?;
                 Ok(Self::Array(kind, length))
