@@ -182,7 +182,7 @@ impl EngineTable {
             Err(error) => error.to_string(),
         };
         let Some(fallback) = &entry.fallback else { return Phase::Failed(error) };
-        tracing::warn!(engine = entry.name, fallback, reason = error, "the engine's model can't be had; its fallback answers");
+        tracing::info!(engine = entry.name, fallback, reason = error, "the engine's model can't be had; its fallback answers");
         // The configuration's check has refused circles.
         match self.open(fallback).await {
             Ok(by) => Phase::Replaced { by, reason: error },
