@@ -19,6 +19,7 @@ use crate::server::{Times, serve};
 /// Runs the daemon with these backends, as the command line and the configuration say, to its end.
 ///
 /// This is all that a binary needs: `fn main() -> ExitCode { minivault_daemon::run(Engines::builtin()) }`.
+#[allow(clippy::needless_pass_by_value)] // It takes what it serves with.
 pub fn run(engines: Engines) -> ExitCode {
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());

@@ -42,7 +42,9 @@ fn row(model: &Model) -> [String; HEADINGS.len()] {
     let known = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     let loaded = details.loaded.unwrap_or_default();
     let context = if loaded.context_length == 0 { String::new() } else { loaded.context_length.to_string() };
-    let note = match (details.answered_by, details.reason) {
+    // One engine, one line; `minivault status` tells the whole reason.
+    let reason = details.reason.map(|reason| reason.lines().next().unwrap_or_default().to_owned());
+    let note = match (details.answered_by, reason) {
         (Some(other), Some(reason)) => format!("answered by {other}: {reason}"),
         (Some(other), None) => format!("answered by {other}"),
         (None, reason) => reason.unwrap_or_default(),
@@ -54,8 +56,7 @@ fn row(model: &Model) -> [String; HEADINGS.len()] {
         known(loaded.model),
         known(context),
         known(loaded.determinism),
-        // One engine, one line, also where the reason has several.
-        note.replace('\n', " "),
+        note,
     ]
 }
 
@@ -77,7 +78,7 @@ mod tests {
         let failed = ModelDetails {
             state: "failed".into(),
             backend: "openai".into(),
-            reason: Some("no\nanswer".into()),
+            reason: Some("no answer\ntried, in order: …".into()),
             answered_by: Some("a".into()),
             ..ModelDetails::default()
         };

@@ -67,7 +67,7 @@ impl Attempts {
             [] => {}
             [only] => message.push_str(&format!(": {only}")),
             several => {
-                message.push_str("; tried, in order:");
+                message.push_str("\ntried, in order:");
                 several.iter().for_each(|place| message.push_str(&format!("\n  - {place}")));
             }
         }
