@@ -36,7 +36,12 @@ async fn bad_bodies_are_explained() {
         (r#"{"prompt": "a", "max_tokens": 1.5}"#, 400, "invalid_request", &["max_tokens", "`1.5`", "whole number"]),
         (r#"{"prompt": "a", "max_tokens": "10"}"#, 400, "invalid_request", &["max_tokens", "\"10\"", "whole number"]),
         (r#"{"prompt": "a", "max_tokens": 1000}"#, 400, "context_length_exceeded", &["1000", "512"]),
-        (r#"{"prompt": "a", "max_tokens": 99999999999999999999}"#, 400, "invalid_request", &["max_tokens", "`1e+20`", "18446744073709551615"]),
+        (
+            r#"{"prompt": "a", "max_tokens": 99999999999999999999}"#,
+            400,
+            "invalid_request",
+            &["max_tokens", "`1e+20`", "18446744073709551615"],
+        ),
         (r#"{"prompt": "a", "temperature": -0.5}"#, 400, "invalid_request", &["temperature is -0.5", "between 0 and 100"]),
         (r#"{"prompt": "a", "temperature": 1e39}"#, 400, "invalid_request", &["temperature", "between 0 and 100"]),
         (r#"{"prompt": "a", "top_p": 1.01}"#, 400, "invalid_request", &["top_p is 1.01", "at most 1"]),

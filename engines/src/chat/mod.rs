@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Specials;
+
 mod template;
 mod transcript;
 
@@ -18,11 +20,13 @@ pub struct ChatMessage {
 }
 
 /// A conversation as text, ready for the assistant's next words.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderedChat {
     /// The text in pieces. Control tokens are recognised within a piece and never across two of them: a piece ends in the middle
     /// of whatever looks like a control token in a person's own words.
     pub pieces: Vec<String>,
+    /// How the spelling of a control token in a piece is read.
+    pub specials: Specials,
     /// Text that ends the assistant's turn, beside the model's own end tokens.
     pub stop: Vec<String>,
 }

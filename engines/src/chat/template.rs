@@ -6,6 +6,7 @@ use minijinja::{Environment, Error as JinjaError, ErrorKind, Value, context};
 
 use super::{ChatMessage, RenderedChat};
 use crate::error::{EngineError, Result};
+use crate::model::Specials;
 
 /// Instructions a template may take for one conversation. Templates come from strangers; ordinary ones need a few thousand.
 const FUEL: u64 = 2_000_000;
@@ -75,7 +76,7 @@ impl ChatTemplate {
                 format!("the model's chat template makes {} bytes of {written}; the limit is {}", text.len(), OVERHEAD + 8 * written);
             return Err(EngineError::invalid("messages", message));
         }
-        Ok(RenderedChat { pieces: text.split(SPLIT).map(ToOwned::to_owned).collect(), stop: Vec::new() })
+        Ok(RenderedChat { pieces: text.split(SPLIT).map(ToOwned::to_owned).collect(), specials: Specials::Parse, stop: Vec::new() })
     }
 
     /// The text with every spelling of a control token split after its first character.

@@ -2,6 +2,7 @@
 
 use super::{ChatMessage, RenderedChat};
 use crate::error::{EngineError, Result};
+use crate::model::Specials;
 
 /// Writes the conversation as `User: …` and `Assistant: …` paragraphs, a system message in front of them as it is, and ends with `Assistant:`.
 ///
@@ -26,7 +27,8 @@ pub fn render_transcript(messages: &[ChatMessage]) -> Result<RenderedChat> {
         text.push_str("\n\n");
     }
     text.push_str("Assistant:");
-    Ok(RenderedChat { pieces: vec![text], stop: vec!["\nUser:".to_owned()] })
+    // It has no control tokens of its own, so whatever looks like one is a person's.
+    Ok(RenderedChat { pieces: vec![text], specials: Specials::Literal, stop: vec!["\nUser:".to_owned()] })
 }
 
 #[cfg(test)]

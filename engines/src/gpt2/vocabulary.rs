@@ -16,7 +16,6 @@ pub struct Gpt2Vocabulary {
     /// Reads them as the characters they consist of.
     literal: Tokenizer,
     tokens: Vec<Entry>,
-    control_names: Vec<String>,
     end_tokens: Vec<TokenId>,
     /// Whether each of the 256 bytes has a token, so that no text is without tokens.
     complete: bool,
@@ -53,12 +52,10 @@ impl Gpt2Vocabulary {
         let (tokens, control_names) = entries(&parsing, limit)?;
         let complete = (0..=u8::MAX).all(|byte| tokens.iter().any(|token| *token.bytes == [byte]));
         let template = match chat.template {
-            Some(source) => {
-                Some(ChatTemplate::new(source, chat.begin, chat.end, control_names.clone()).map_err(|error| error.to_string())?)
-            }
+            Some(source) => Some(ChatTemplate::new(source, chat.begin, chat.end, control_names).map_err(|error| error.to_string())?),
             None => None,
         };
-        Ok(Self { parsing, literal, tokens, control_names, end_tokens, complete, template })
+        Ok(Self { parsing, literal, tokens, end_tokens, complete, template })
     }
 
     /// Whether the model has a chat template of its own.
@@ -117,27 +114,9 @@ impl Vocabulary for Gpt2Vocabulary {
             None if !tools.is_empty() => {
                 Err(EngineError::Unsupported { engine: String::new(), what: "tools: the model has no chat template".into() })
             }
-            None => {
-                // A transcript has no control tokens of its own, so each one in it is a person's.
-                let RenderedChat { pieces, stop } = render_transcript(messages)?;
-                Ok(RenderedChat { pieces: split(&pieces.concat(), &self.control_names), stop })
-            }
+            None => render_transcript(messages),
         }
     }
-}
-
-/// The text in pieces that end after the first character of each control token's spelling.
-fn split(text: &str, control_names: &[String]) -> Vec<String> {
-    let mut pieces = vec![String::new()];
-    for (place, character) in text.char_indices() {
-        if let Some(piece) = pieces.last_mut() {
-            piece.push(character);
-        }
-        if control_names.iter().any(|name| name.chars().count() > 1 && text[place..].starts_with(name.as_str())) {
-            pieces.push(String::new());
-        }
-    }
-    pieces
 }
 
 /// Every token up to the highest, and the names of those that are control tokens.

@@ -175,7 +175,7 @@ fn render(vocabulary: &dyn Vocabulary, prompt: Prompt, engine: &str) -> Result<R
             })?;
             let mut tokens = Vec::new();
             for piece in &chat.pieces {
-                tokens.extend(vocabulary.encode(piece, Specials::Parse)?);
+                tokens.extend(vocabulary.encode(piece, chat.specials)?);
             }
             if tokens.is_empty() {
                 return Err(EngineError::invalid("messages", "the model's chat template makes nothing of these messages"));

@@ -5,6 +5,7 @@
 //! cancellation come for free with [`LocalEngine`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use minivault_engines::chat::{ChatMessage, RenderedChat, render_transcript};
@@ -25,11 +26,13 @@ pub struct EchoConfig {
     pub slots: usize,
     /// Requests that may wait.
     pub queue: usize,
+    /// Milliseconds a step takes, for a look at streams.
+    pub pace: u64,
 }
 
 impl Default for EchoConfig {
     fn default() -> Self {
-        Self { slots: 2, queue: 16 }
+        Self { slots: 2, queue: 16, pace: 0 }
     }
 }
 
@@ -41,19 +44,19 @@ impl Backend for Echo {
         if !(1..=64).contains(&config.slots) {
             return Err(EngineError::Unavailable(format!("slots is {}; it must be 1 to 64", config.slots)));
         }
-        let loader = EchoLoader { name: opening.name.clone(), slots: config.slots };
+        let loader = EchoLoader { name: opening.name.clone(), config: config.clone() };
         Ok(Arc::new(LocalEngine::start(LocalOptions { queue: config.queue }, loader).await?))
     }
 }
 
 struct EchoLoader {
     name: String,
-    slots: usize,
+    config: EchoConfig,
 }
 
 impl ModelLoader for EchoLoader {
     fn run(self: Box<Self>, serve: Serve) -> Result<()> {
-        let mut model = EchoModel { slots: vec![Sequence::default(); self.slots] };
+        let mut model = EchoModel { slots: vec![Sequence::default(); self.config.slots], pace: Duration::from_millis(self.config.pace) };
         let info = EngineInfo {
             name: self.name,
             backend: "echo".into(),
@@ -71,6 +74,7 @@ impl ModelLoader for EchoLoader {
 /// Keeps each slot's tokens, and where its prompt ended.
 struct EchoModel {
     slots: Vec<Sequence>,
+    pace: Duration,
 }
 
 #[derive(Clone, Default)]
@@ -86,6 +90,7 @@ impl Model for EchoModel {
     }
 
     fn step(&mut self, feeds: &[Feed<'_>], logits: &mut Logits) -> Result<()> {
+        std::thread::sleep(self.pace);
         for feed in feeds {
             let sequence = &mut self.slots[feed.slot.0];
             let wanted = feed.rows.range(feed.tokens.len());

@@ -9,7 +9,7 @@ use minivault_engines::{Backend, Opening};
 async fn echo_passes_the_conformance_kit() {
     let open = || async {
         let opening = Opening { name: "parrot".into(), ..Opening::default() };
-        Echo.open(&opening, &EchoConfig { slots: 3, queue: 5 }).await
+        Echo.open(&opening, &EchoConfig { slots: 3, queue: 5, pace: 0 }).await
     };
     let others = ["Zwölf Boxkämpfer", "🥊🇩🇪", "another"].map(str::to_owned).to_vec();
     check(&Subject { open: Box::new(move || Box::pin(open())), prompt: "Hello, wörld! ".into(), others, capacity: Some(8) }).await;

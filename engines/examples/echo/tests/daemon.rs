@@ -1,0 +1,290 @@
+//! The daemon as a process, on an engine that is slow on purpose: signals, sockets, clients that leave, and the real client.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Longer than anything here takes, so that a hang becomes a failure.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running daemon; it is killed when this is dropped.
+struct Daemon {
+    child: Child,
+    address: String,
+    folder: TempDir,
+    said: Receiver<String>,
+}
+
+impl Daemon {
+    /// Starts with this configuration, and waits until it is ready.
+    fn start(configuration: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let configuration = format!("{configuration}\n[engines.parrot]\nbackend = \"echo\"\nslots = 2\nqueue = 4\npace = 5\n");
+        std::fs::write(folder.path().join("config.toml"), configuration).unwrap();
+        let mut child = command(folder.path(), &["--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, said) = channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+        let mut daemon = Self { child, address: String::new(), folder, said };
+        let first = daemon.hears("listens on");
+        daemon.address = first.split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap().to_owned();
+        daemon.hears("Ready");
+        daemon
+    }
+
+    /// Waits for a line on stderr that holds this.
+    fn hears(&self, part: &str) -> String {
+        loop {
+            let line = self.said.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the daemon never said {part:?}"));
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    fn send(&self, method: &str, path: &str, body: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        stream
+    }
+
+    /// A whole exchange: status and body.
+    fn ask(&self, path: &str, body: &Value) -> (u16, Value) {
+        let mut answer = String::new();
+        self.send("POST", path, &body.to_string()).read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
+    }
+
+    /// A stream that has told its first piece.
+    fn stream(&self, body: &Value) -> BufReader<TcpStream> {
+        let mut reader = BufReader::new(self.send("POST", "/stream-generate", &body.to_string()));
+        let mut line = String::new();
+        while !line.contains("data: ") {
+            line.clear();
+            assert!(reader.read_line(&mut line).unwrap() > 0, "the stream ended before its first piece");
+        }
+        reader
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end; the exit code.
+    fn ended(&mut self) -> i32 {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(start.elapsed() < PATIENCE, "the daemon doesn't end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The log once it has so many lines.
+    fn log(&self, lines: usize) -> Vec<Value> {
+        let start = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(self.folder.path().join("logs/log.jsonl")).unwrap_or_default();
+            let whole: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            if whole.len() >= lines {
+                assert!(text.ends_with('\n'), "the log is whole to its last line");
+                return whole;
+            }
+            assert!(start.elapsed() < PATIENCE, "{} lines instead of {lines}", whole.len());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn client(&self, arguments: &[&str]) -> Output {
+        let client = Path::new(env!("CARGO_BIN_EXE_minivault-echo")).with_file_name("minivault");
+        assert!(client.exists(), "{} isn't built; tests run with `cargo test --workspace`", client.display());
+        let url = format!("http://{}", self.address);
+        Command::new(client)
+            .args(arguments)
+            .env("MINIVAULT_URL", url)
+            .env("HOME", self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_minivault-echo"));
+    command.args(arguments).current_dir(folder).env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MINIVAULTD_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+const PARROT: &str = "engine = \"parrot\"";
+
+#[test]
+fn config_toml_chooses_the_engine_and_the_client_reaches_it() {
+    let daemon = Daemon::start(PARROT);
+    let answer = daemon.client(&["generate", "Hello, wörld! ", "--max-tokens", "15", "--temperature", "0", "--repetition-penalty", "1"]);
+    assert_eq!((String::from_utf8_lossy(&answer.stdout).as_ref(), answer.status.code()), ("Hello, wörld! ", Some(0)));
+    let models = daemon.client(&["models", "--json"]);
+    let models: Value = serde_json::from_slice(&models.stdout).unwrap();
+    assert_eq!((&models["data"][0]["id"], &models["data"][0]["minivault"]["backend"]), (&json!("parrot"), &json!("echo")));
+    assert_eq!(daemon.client(&["status"]).status.code(), Some(0));
+    assert_eq!(daemon.log(1)[0]["response"], "Hello, wörld! ");
+}
+
+#[test]
+fn a_client_that_is_killed_frees_its_slot_and_leaves_a_line() {
+    let daemon = Daemon::start(PARROT);
+    let endless = json!({"prompt": "abc", "max_tokens": 4000});
+    for round in 1..=6 {
+        // Two slots: a slot that leaked would make the third round wait for ever.
+        drop(daemon.stream(&endless));
+        let line = daemon.log(round).pop().unwrap();
+        assert_eq!(line["finish_reason"], "cancelled");
+        assert!(!line["response"].as_str().unwrap().is_empty(), "{line}");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_before_a_whole_answer_is_noticed() {
+    let daemon = Daemon::start(PARROT);
+    let stream = daemon.send("POST", "/generate", &json!({"prompt": "abc", "max_tokens": 4000}).to_string());
+    let busy = |daemon: &Daemon| daemon.client(&["models", "--json"]);
+    while !String::from_utf8_lossy(&busy(&daemon).stdout).contains("\"active\":1") {}
+    drop(stream);
+    assert_eq!(daemon.log(1)[0]["finish_reason"], "cancelled");
+}
+
+#[test]
+fn sigterm_lets_running_streams_finish() {
+    let mut daemon = Daemon::start(PARROT);
+    let mut stream = daemon.stream(&json!({"prompt": "abc", "max_tokens": 60}));
+    daemon.signal(Signal::TERM);
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("event: done"), "{rest}");
+    assert_eq!(daemon.ended(), 0);
+    assert_eq!(daemon.log(1)[0]["finish_reason"], "length");
+    assert!(TcpStream::connect(&daemon.address).is_err(), "it listens no more");
+}
+
+#[test]
+fn after_the_time_of_grace_streams_are_cut_off_and_logged() {
+    let mut daemon = Daemon::start("engine = \"parrot\"\n[server]\ngrace = 0.1");
+    let _streams = [1, 2, 3].map(|_| daemon.send("POST", "/stream-generate", &json!({"prompt": "abc", "max_tokens": 4000}).to_string()));
+    let first = daemon.client(&["status"]);
+    assert_eq!(first.status.code(), Some(0));
+    while !String::from_utf8_lossy(&daemon.client(&["models", "--json"]).stdout).contains("\"queued\":1") {}
+    daemon.signal(Signal::INT);
+    assert_eq!(daemon.ended(), 0);
+    let log = daemon.log(3);
+    assert_eq!(log.len(), 3, "two that ran and one that waited");
+    assert!(log.iter().all(|line| line["finish_reason"] == "cancelled"));
+}
+
+#[test]
+fn a_second_daemon_on_the_same_log_or_port_says_so() {
+    let daemon = Daemon::start(PARROT);
+    let same_log = command(daemon.folder.path(), &["--listen", "127.0.0.1:0"]).output().unwrap();
+    let said = String::from_utf8_lossy(&same_log.stderr).into_owned();
+    assert!(same_log.status.code() == Some(1) && said.contains("in use by another process"), "{said}");
+    let other = tempfile::tempdir().unwrap();
+    std::fs::copy(daemon.folder.path().join("config.toml"), other.path().join("config.toml")).unwrap();
+    let same_port = command(other.path(), &["--listen", &daemon.address]).output().unwrap();
+    let said = String::from_utf8_lossy(&same_port.stderr).into_owned();
+    assert!(same_port.status.code() == Some(1) && said.contains(&daemon.address), "{said}");
+}
+
+#[test]
+fn numbers_in_the_log_go_on_after_a_restart() {
+    let mut daemon = Daemon::start(PARROT);
+    daemon.ask("/generate", &json!({"prompt": "a", "max_tokens": 1}));
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended(), 0);
+    let again = command(daemon.folder.path(), &["--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
+    let (folder, mut again) = (std::mem::replace(&mut daemon.folder, tempfile::tempdir().unwrap()), again);
+    let mut lines = BufReader::new(again.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let address = lines.find_map(|line| line.split_whitespace().find_map(|word| word.strip_prefix("http://").map(str::to_owned))).unwrap();
+    lines.find(|line| line.contains("Ready")).unwrap();
+    let daemon = Daemon { child: again, address, folder, said: channel().1 };
+    daemon.ask("/generate", &json!({"prompt": "a", "max_tokens": 1}));
+    let numbers: Vec<Value> = daemon.log(2).iter().map(|line| line["seq"].clone()).collect();
+    assert_eq!(numbers, [1, 2]);
+}
+
+#[test]
+fn a_half_sent_header_does_not_hold_a_connection_for_ever() {
+    let daemon = Daemon::start("engine = \"parrot\"\n[server]\nheader_timeout = 0.2");
+    let mut stream = TcpStream::connect(&daemon.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: local").unwrap();
+    let mut rest = Vec::new();
+    // Closed or reset: either is an end.
+    let _ = stream.read_to_end(&mut rest);
+    assert_eq!(daemon.ask("/generate", &json!({"prompt": "a", "max_tokens": 1})).0, 200);
+}
+
+#[test]
+fn a_unix_socket_serves_and_goes_with_the_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("config.toml"),
+        "engine = \"parrot\"\n[server]\nlisten = \"unix:mini.sock\"\n[engines.parrot]\nbackend = \"echo\"\n",
+    )
+    .unwrap();
+    let socket: PathBuf = folder.path().join("mini.sock");
+    let mut child = command(folder.path(), &[]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    lines.find(|line| line.contains("Ready")).unwrap();
+    let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_model_that_can_not_be_had_ends_the_daemon_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config.toml"), "engine = \"gone\"\n[engines.gone]\nbackend = \"gpt2\"\nmodel = \"./nowhere\"\n")
+        .unwrap();
+    let output = command(folder.path(), &["--listen", "127.0.0.1:0"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("nowhere") && !said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn a_fallback_is_announced_at_start() {
+    let configuration = "engine = \"gone\"\n[engines.gone]\nbackend = \"gpt2\"\nmodel = \"./nowhere\"\nfallback = \"parrot\"";
+    let daemon = Daemon::start(configuration);
+    let (status, answer) = daemon.ask("/generate", &json!({"prompt": "a", "max_tokens": 1}));
+    assert_eq!((status, &answer["model"]), (200, &json!("parrot")));
+    let status = daemon.client(&["status", "--json"]);
+    assert!(String::from_utf8_lossy(&status.stdout).contains("parrot"), "{status:?}");
+}
