@@ -34,7 +34,7 @@ check: setup ## formatting, clippy without warnings, and cargo deny where it is 
 	else echo "skipped: cargo deny is not installed (cargo install cargo-deny --locked)"; fi
 
 test: check test-models ## check, then all tests; real models are fetched once
-	@$(ENV) && . ./$(MODELS) && set -x && cargo test --workspace $(ARGS)
+	@$(ENV) && . ./$(MODELS) && set -x && cargo test --workspace --no-fail-fast $(ARGS)
 
 test-build: setup
 	@$(ENV) && set -x && cargo test --workspace --no-run --quiet
