@@ -65,7 +65,7 @@ async fn llama_cpp_passes_the_conformance_kit() {
 #[tokio::test]
 async fn smollm2_passes_the_conformance_kit() {
     let Some(file) = given("MINIVAULT_TEST_SMOLLM2") else { return };
-    let table = serde_json::json!({"model": file, "slots": 3, "queue": 4, "context": 256});
+    let table = serde_json::json!({"model": file, "slots": 3, "queue": 4, "context": 256, "threads": 1});
     check(&subject("llama-cpp", table, "Once upon a time", &["List the emojis 🥊🇩🇪:", "def main():", "日本語"])).await;
 }
 

@@ -1,30 +1,67 @@
 //! GGUF models on llama.cpp.
+//!
+//! llama.cpp ends the process where it meets something it didn't expect. So nothing reaches it unchecked: [`processor`] before
+//! anything else, then the file's header ([`gguf`]) and what it says of the model ([`description`]), the configuration
+//! ([`config`]), and in each step the batch ([`network`]).
+//!
+//! - [`loader`]: puts it all together on the engine's thread
+//! - [`vocabulary`]: tokens and chat template
+//! - [`log`]: llama.cpp's reasons, which it tells only in its log
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::Deserialize;
 
-use crate::error::{EngineError, Result};
+use crate::error::Result;
+use crate::hub::{Found, Hub, ModelSource};
+use crate::local::{LocalEngine, LocalOptions};
 use crate::registry::{Backend, Opening};
 use crate::text_engine::TextEngine;
 
+mod config;
+mod description;
+pub mod gguf;
+mod loader;
+mod log;
+mod network;
+mod processor;
+mod vocabulary;
+
+pub use config::LlamaConfig;
+pub use description::Description;
+pub use loader::LlamaLoader;
+pub use vocabulary::LlamaVocabulary;
+
 /// The backend `llama-cpp`.
 pub struct LlamaCpp;
-
-/// Its table in the configuration.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LlamaConfig {
-    /// A folder in Hugging Face layout, or a repository on the hub.
-    pub model: String,
-}
 
 #[async_trait]
 impl Backend for LlamaCpp {
     type Config = LlamaConfig;
 
-    async fn open(&self, _opening: &Opening, _config: &LlamaConfig) -> Result<Arc<dyn TextEngine>> {
-        Err(EngineError::Stopped)
+    async fn fetch(&self, opening: &Opening, config: &LlamaConfig) -> Result<Vec<PathBuf>> {
+        config.check()?;
+        Ok(vec![find(opening, config).await?.path])
     }
+
+    async fn open(&self, opening: &Opening, config: &LlamaConfig) -> Result<Arc<dyn TextEngine>> {
+        config.check()?;
+        // A processor that can't run it shouldn't have to fetch it first.
+        processor::check_instructions()?;
+        let Found { path, origin } = find(opening, config).await?;
+        let loader = LlamaLoader { name: opening.name.clone(), file: path, origin, config: config.clone() };
+        Ok(Arc::new(LocalEngine::start(LocalOptions { queue: config.queue }, loader).await?))
+    }
+}
+
+async fn find(opening: &Opening, config: &LlamaConfig) -> Result<Found> {
+    let source = ModelSource {
+        model: config.model.clone(),
+        base: opening.base.clone(),
+        revision: config.revision.clone(),
+        wheel: config.wheel.clone(),
+        sha256: config.sha256.clone(),
+    };
+    Hub::from_env()?.file(&source).await
 }

@@ -68,7 +68,7 @@ impl Batch {
         while let Ok(job) = self.jobs.try_recv() {
             self.enqueue(job);
         }
-        self.waiting.drain(..).chain(self.running.drain(..).map(|running| running.sequence)).for_each(|sequence| sequence.fail(error));
+        self.waiting.drain(..).chain(self.running.drain(..).map(|running| running.sequence)).for_each(|mut sequence| sequence.fail(error));
         for EmbedJob { answer, .. } in self.embeddings.drain(..) {
             // Whoever asked may be gone.
             let _ = answer.send(Err(error.clone()));
@@ -148,7 +148,7 @@ impl Batch {
         drop(feeds);
         if let Err(error) = outcome {
             tracing::error!(%error, cause = std::error::Error::source(&error).map(ToString::to_string), "a step failed; its requests end");
-            for Running { slot, sequence } in self.running.drain(..) {
+            for Running { slot, mut sequence } in self.running.drain(..) {
                 sequence.fail(&error);
                 model.release(slot);
                 self.free.push(slot);

@@ -22,7 +22,8 @@ pub(super) struct Sequence {
     characters: WholeCharacters,
     logprobs: Option<usize>,
     events: mpsc::Sender<Result<TextEvent>>,
-    _permit: OwnedSemaphorePermit,
+    /// Given back before the end is told, so that whoever hears of the end finds the place free.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Whether a sequence goes on.
@@ -55,7 +56,7 @@ impl Sequence {
             characters: WholeCharacters::default(),
             logprobs,
             events,
-            _permit: permit,
+            permit: Some(permit),
         }
     }
 
@@ -91,7 +92,8 @@ impl Sequence {
     }
 
     /// Ends it with an error.
-    pub fn fail(&self, error: &EngineError) {
+    pub fn fail(&mut self, error: &EngineError) {
+        self.permit = None;
         // The channel holds all events a request can cause; a reader that is gone needs none.
         let _ = self.events.try_send(Err(error.clone()));
     }
@@ -142,7 +144,8 @@ impl Sequence {
         }
     }
 
-    fn finish(&self, reason: FinishReason) {
+    fn finish(&mut self, reason: FinishReason) {
+        self.permit = None;
         let usage = Usage { prompt_tokens: self.prompt_tokens, completion_tokens: self.generated, cached_tokens: 0 };
         let _ = self.events.try_send(Ok(TextEvent::Finished(Finish { reason, usage })));
     }

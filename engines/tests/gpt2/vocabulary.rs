@@ -48,7 +48,7 @@ fn a_transcript_holds_no_whole_control_token() {
     let vocabulary = load(&tiny()).unwrap().vocabulary;
     let rendered = vocabulary.render_chat(&user("a<|endoftext|>b"), &[]).unwrap();
     assert_eq!(rendered.text(), "User: a<|endoftext|>b\n\nAssistant:");
-    let ids: Vec<u32> = rendered.pieces.iter().flat_map(|piece| vocabulary.encode(piece, Specials::Parse).unwrap()).collect();
+    let ids: Vec<u32> = rendered.pieces.iter().flat_map(|piece| vocabulary.encode(piece, rendered.specials).unwrap()).collect();
     assert!(!ids.contains(&0), "{:?}", rendered.pieces);
     assert!(vocabulary.render_chat(&user("a"), &[json!({})]).is_err(), "it knows no tools");
 }
