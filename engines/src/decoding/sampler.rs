@@ -105,9 +105,12 @@ fn weigh(tokens: &[(TokenId, f32)], weight: impl Fn(f32) -> f64) -> Vec<(TokenId
     tokens.iter().map(|&(id, logit)| (id, weight(logit))).collect()
 }
 
+/// Tokens with their weights.
+type Candidates = Vec<(TokenId, f64)>;
+
 /// The shortest beginning of the candidates, likeliest first, that holds the share `top_p` of `total`. `Err` returns them all:
 /// they don't hold it.
-fn nucleus(mut candidates: Vec<(TokenId, f64)>, total: f64, top_p: f32) -> Result<Vec<(TokenId, f64)>, Vec<(TokenId, f64)>> {
+fn nucleus(mut candidates: Candidates, total: f64, top_p: f32) -> Result<Candidates, Candidates> {
     if top_p >= 1.0 {
         return Err(candidates);
     }

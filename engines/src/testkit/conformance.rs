@@ -376,7 +376,8 @@ async fn logprobs_are_of_the_tokens(engine: Arc<dyn TextEngine>, subject: &Subje
     let tokens = answer(&*engine, GenerateRequest { logprobs: Some(3), ..greedy(&subject.prompt, 8) }).await?.tokens;
     for token in &tokens {
         let Some(logprob) = token.logprob else { return Err(format!("token {} has no log probability", token.id)) };
-        ensure!(logprob <= 0.0, "log probability {logprob}");
+        let is_logarithm_of_a_share = logprob <= 0.0;
+        ensure!(is_logarithm_of_a_share, "log probability {logprob}");
         ensure!(token.top.len() == 3 && token.top.is_sorted_by(|a, b| a.1 >= b.1), "alternatives {:?}", token.top);
         ensure!(token.top[0] == (token.id, logprob), "greedy chose {} before {:?}", token.id, token.top);
     }

@@ -127,9 +127,9 @@ proptest! {
     #[test]
     fn a_wide_nucleus_is_found_however_many_candidates_it_takes(width in 1usize..3000, top_p in 0.01f32..1.0, seed in any::<u64>()) {
         // Nearly equal tokens: the nucleus is the first `top_p` of them.
-        let logits: Vec<f32> = (0..width).map(|id| -(id as f32) * 1e-5).collect();
+        let mut logits: Vec<f32> = (0..width).map(|id| -(id as f32) * 1e-5).collect();
         let settings = Sampling { top_p, ..Sampling::default() };
-        let token = Sampler::new(settings, seed, &[]).choose(&mut logits.clone()).unwrap();
+        let token = Sampler::new(settings, seed, &[]).choose(&mut logits).unwrap();
         prop_assert!((token as f32) < (width as f32 * top_p).ceil() + 1.0);
     }
 }

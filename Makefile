@@ -1,0 +1,57 @@
+# MiniVault's commands; `make help` lists them. Cargo is always asked for the whole workspace and in the one profile `dev`: with a
+# part of it features would be chosen differently, and candle or llama.cpp built a second time.
+
+SHELL := /bin/sh
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+ENV := . target/tools/env.sh
+MODELS := target/models/env.sh
+# A Python with torch and transformers for `make reference`; without one it makes its own, 6 GB.
+PYTHON_REFERENCE ?= target/reference/venv/bin/python3
+REFERENCE := $(CURDIR)/target/reference/distilgpt2-shaped
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build run pull check test test-build test-models reference clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+setup: ## install what building needs (cmake, libclang), by apt or by pip
+	@tools/setup.sh
+
+build: setup ## build minivaultd and minivault
+	@$(ENV) && cargo build --workspace
+
+run: build ## fetch a model and start the daemon; ARGS="--engine smollm2" hands arguments on
+	@$(ENV) && exec "$(TARGET)/debug/minivaultd" $(ARGS)
+
+pull: build ## fetch a model ahead of time; ARGS=smollm2 names the engine
+	@$(ENV) && "$(TARGET)/debug/minivaultd" pull $(ARGS)
+
+check: setup ## formatting, clippy without warnings, and cargo deny where it is installed
+	cargo fmt --all --check
+	@$(ENV) && set -x && cargo clippy --workspace --all-targets --quiet -- -D warnings
+	@if command -v cargo-deny >/dev/null; then set -x; cargo deny --log-level error check; \
+	else echo "skipped: cargo deny is not installed (cargo install cargo-deny --locked)"; fi
+
+test: check test-models ## check, then all tests; real models are fetched once
+	@$(ENV) && . ./$(MODELS) && set -x && cargo test --workspace --no-fail-fast $(ARGS)
+
+test-build: setup
+	@$(ENV) && set -x && cargo test --workspace --no-run --quiet
+
+# With the daemon that the tests have built anyway.
+test-models: test-build
+	@$(ENV) && tools/test-models.sh "$(TARGET)/debug/minivaultd" $(MODELS)
+
+reference: setup ## compare GPT-2 with Transformers on a model of DistilGPT2's shape (installs PyTorch: 6 GB)
+	@if [ "$(PYTHON_REFERENCE)" = target/reference/venv/bin/python3 ] && [ ! -e target/reference/venv/done ]; then \
+		$(ENV) && python3 -m venv target/reference/venv && $(PYTHON_REFERENCE) -m pip install --quiet torch transformers && \
+		touch target/reference/venv/done; fi
+	@[ -e "$(REFERENCE)/reference.json" ] || \
+		"$(PYTHON_REFERENCE)" engines/tests/data/make_gpt2_reference.py distilgpt2-shaped "$(REFERENCE)"
+	@$(ENV) && export MINIVAULT_TEST_DISTILGPT2_SHAPED="$(REFERENCE)" && set -x && \
+		cargo test --workspace --test gpt2 -- a_model_of_distilgpt2s_shape
+
+clean: ## remove all that was built, installed or fetched into target/
+	cargo clean
+	rm -rf target
