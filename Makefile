@@ -30,7 +30,7 @@ pull: build ## fetch a model ahead of time; ARGS=smollm2 names the engine
 check: setup ## formatting, clippy without warnings, and cargo deny where it is installed
 	cargo fmt --all --check
 	@$(ENV) && set -x && cargo clippy --workspace --all-targets --quiet -- -D warnings
-	@if command -v cargo-deny >/dev/null; then set -x; cargo deny --log-level error check; \
+	@if command -v cargo-deny >/dev/null; then set -x; cargo deny --log-level error check bans licenses sources; \
 	else echo "skipped: cargo deny is not installed (cargo install cargo-deny --locked)"; fi
 
 test: check test-models ## check, then all tests; real models are fetched once
