@@ -183,12 +183,11 @@ impl Sampling {
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
-            presence_penalty: None,
-            frequency_penalty: None,
             seed: self.seed,
             stop: self.stop(),
             stream: Some(true),
             stream_options: Some(StreamOptions { include_usage: true }),
+            ..ChatBody::default()
         }
     }
 }

@@ -1,12 +1,18 @@
 //! JSON bodies, and what is wrong with them.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, Request};
 use axum::http::header;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use crate::error::ApiError;
+use crate::nearest::nearest;
 use crate::routes::App;
+
+/// How long a client may take to send a body.
+const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// A JSON body. A refusal names the field, the value seen and what is allowed.
 #[derive(Debug)]
@@ -21,7 +27,8 @@ impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
             return Err(ApiError::unsupported_media_type(content_type));
         }
         let limit = app.limits.body;
-        let bytes = Limited::new(request.into_body(), limit).collect().await.map_err(|error| {
+        let body = tokio::time::timeout(BODY_TIME, Limited::new(request.into_body(), limit).collect()).await;
+        let bytes = body.map_err(|_| ApiError::too_slow(BODY_TIME.as_secs()))?.map_err(|error| {
             if error.is::<LengthLimitError>() { ApiError::body_too_large(limit) } else { ApiError::invalid(None, "the body broke off") }
         })?;
         parse(&bytes.to_bytes()).map(Self)
@@ -62,9 +69,7 @@ fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
     let whole = cause.to_string();
     let message = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(message, _)| message);
     if let Some((field, known)) = unknown_field(message) {
-        let near = known.iter().copied().max_by(|a, b| strsim::jaro_winkler(field, a).total_cmp(&strsim::jaro_winkler(field, b)));
-        let hint =
-            near.filter(|near| strsim::jaro_winkler(field, near) > 0.75).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+        let hint = nearest(field, known.iter().copied()).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
         return ApiError::invalid(Some(field), format!("unknown field `{field}`; {hint}The fields are {}", known.join(", ")));
     }
     if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
@@ -87,7 +92,6 @@ fn in_words(message: &str) -> String {
     let expected = match expected {
         "usize" | "u64" => "a whole number from 0 to 18446744073709551615",
         "f32" => "a number",
-        "a string" | "a boolean" => expected,
         other => other,
     };
     if expected.is_empty() { message.to_owned() } else { format!("{seen}expected {expected}") }

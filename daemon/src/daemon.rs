@@ -7,10 +7,10 @@ use anyhow::Context;
 use clap::Parser;
 use minivault_engines::Engines;
 use minivault_journal::Journal;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::arguments::{Arguments, Command};
-use crate::config::{self, Listen, Loaded, Overrides, Settings, Source};
+use crate::config::{self, Listen, Loaded, Settings};
 use crate::engine_table::EngineTable;
 use crate::listener::Listener;
 use crate::routes::{App, Limits, router};
@@ -41,8 +41,7 @@ pub fn run(engines: Engines) -> ExitCode {
 }
 
 async fn obey(engines: &Engines, arguments: Arguments) -> anyhow::Result<()> {
-    let overrides = Overrides { listen: arguments.listen, engine: arguments.engine };
-    let source = Source::of_process(arguments.config, overrides).context("the working directory can't be told")?;
+    let source = arguments.source().context("the working directory can't be told")?;
     let Loaded { settings, report } = config::load(engines, source)?;
     match arguments.command {
         Some(Command::Config) => print!("{report}"),
@@ -60,8 +59,7 @@ async fn obey(engines: &Engines, arguments: Arguments) -> anyhow::Result<()> {
 async fn live(settings: Settings) -> anyhow::Result<()> {
     let Settings { engine, server, log, generation, engines } = settings;
     // What can fail at once fails before a model is loaded.
-    let mut interrupts = signal(SignalKind::interrupt())?;
-    let mut terminations = signal(SignalKind::terminate())?;
+    let mut signals = Signals { interrupts: signal(SignalKind::interrupt())?, terminations: signal(SignalKind::terminate())? };
     let listener = Listener::bind(&server.listen).await?;
     let journal = Arc::new(Journal::open(&log.path, log.queue)?);
     let engines = Arc::new(EngineTable::new(engine, engines));
@@ -90,11 +88,12 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
             }
         };
         tokio::select! {
-            _ = interrupts.recv() => {}
-            _ = terminations.recv() => {}
+            () = signals.next() => {}
             error = failed => failure = Some(error),
         }
         app.drain();
+        // A second signal says that there is no more time.
+        async move { signals.next().await }
     };
     let times = Times { headers: server.header_timeout, grace: server.grace };
     serve(listener, router(app.clone()), times, shutdown).await;
@@ -110,6 +109,21 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
         None => {
             eprintln!("MiniVault has ended; {} interactions were logged.", app.journal.written());
             Ok(())
+        }
+    }
+}
+
+/// What asks the daemon to end.
+struct Signals {
+    interrupts: Signal,
+    terminations: Signal,
+}
+
+impl Signals {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupts.recv() => {}
+            _ = self.terminations.recv() => {}
         }
     }
 }

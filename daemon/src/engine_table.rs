@@ -1,13 +1,15 @@
 //! The engines of the configuration: opened when they are needed, found by their names.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use minivault_engines::registry::Prepared;
-use minivault_engines::{EngineError, Opening, TextEngine};
+use minivault_engines::{EngineError, Opening, State, TextEngine};
 use tokio::sync::watch;
 
 use crate::config::EngineSettings;
@@ -119,7 +121,7 @@ impl EngineTable {
             return Err(ApiError::unknown_model(name, &names));
         };
         match &*entry.phase.borrow() {
-            Phase::Ready(engine) | Phase::Replaced { by: engine, .. } => return Ok(engine.clone()),
+            Phase::Ready(engine) | Phase::Replaced { by: engine, .. } if !has_failed(&**engine) => return Ok(engine.clone()),
             Phase::Loading if name == self.default => return Err(ApiError::loading(name)),
             Phase::Closed => return Err(ApiError::draining()),
             _ => {}
@@ -147,7 +149,12 @@ impl EngineTable {
             let entry = self.entries.get(name).ok_or_else(unknown)?;
             let mut phases = entry.phase.subscribe();
             let starts = entry.phase.send_if_modified(|phase| {
-                let starts = matches!(phase, Phase::Idle | Phase::Failed(_));
+                let starts = match phase {
+                    Phase::Idle | Phase::Failed(_) => true,
+                    // A model that panicked is loaded anew.
+                    Phase::Ready(engine) | Phase::Replaced { by: engine, .. } => has_failed(&**engine),
+                    Phase::Loading | Phase::Closed => false,
+                };
                 if starts {
                     *phase = Phase::Loading;
                 }
@@ -157,7 +164,9 @@ impl EngineTable {
                 // A task of its own: whoever asked first may leave, and the others still wait.
                 let (table, entry) = (self.clone(), entry.clone());
                 tokio::spawn(async move {
-                    let outcome = table.load(&entry).await;
+                    // A panic while opening must not leave the engine loading for ever.
+                    let outcome = AssertUnwindSafe(table.load(&entry)).catch_unwind().await;
+                    let outcome = outcome.unwrap_or_else(|_| Phase::Failed(format!("opening engine `{}` panicked", entry.name)));
                     entry.phase.send_if_modified(|phase| {
                         let stays_open = matches!(phase, Phase::Loading);
                         if stays_open {
@@ -182,7 +191,12 @@ impl EngineTable {
             Err(error) => error.to_string(),
         };
         let Some(fallback) = &entry.fallback else { return Phase::Failed(error) };
-        tracing::info!(engine = entry.name, fallback, reason = error, "the engine's model can't be had; its fallback answers");
+        if entry.name == self.default {
+            // The greeting tells it too.
+            tracing::info!(engine = entry.name, fallback, reason = error, "the engine's model can't be had; its fallback answers");
+        } else {
+            tracing::warn!(engine = entry.name, fallback, reason = error, "the engine's model can't be had; its fallback answers");
+        }
         // The configuration's check has refused circles.
         match self.open(fallback).await {
             Ok(by) => Phase::Replaced { by, reason: error },
@@ -210,6 +224,10 @@ impl EngineTable {
             }
         }
     }
+}
+
+fn has_failed(engine: &dyn TextEngine) -> bool {
+    matches!(engine.health().state, State::Failed(_))
 }
 
 /// One request that waits for an engine to load.

@@ -7,6 +7,13 @@ use minivault_engines::EngineError;
 use minivault_journal::JournalError;
 use minivault_wire::error::{ErrorBody, ErrorDetail};
 
+use crate::nearest::nearest;
+
+/// Characters of a stranger's word that are repeated to them.
+const LONGEST_NAME: usize = 80;
+/// Characters of a whole message.
+const LONGEST_MESSAGE: usize = 4000;
+
 /// A refused or failed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
@@ -22,7 +29,8 @@ pub struct ApiError {
 impl ApiError {
     /// A request that is wrong in one of its fields, or as a whole.
     pub fn invalid(param: Option<&str>, message: impl Into<String>) -> Self {
-        Self { param: param.map(str::to_owned), ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", message) }
+        let param = param.map(|param| shorten(param, LONGEST_NAME));
+        Self { param, ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", message) }
     }
 
     /// No route has this path.
@@ -37,10 +45,8 @@ impl ApiError {
 
     /// No engine has this name.
     pub fn unknown_model(name: &str, names: &[&str]) -> Self {
-        let near = names.iter().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
-        let hint =
-            near.filter(|near| strsim::jaro_winkler(name, near) > 0.8).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        let message = format!("there is no model `{}`; there are {}{hint}", shorten(name), names.join(", "));
+        let hint = nearest(name, names.iter().copied()).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let message = format!("there is no model `{}`; there are {}{hint}", shorten(name, LONGEST_NAME), names.join(", "));
         Self { param: Some("model".into()), ..Self::new(StatusCode::NOT_FOUND, "model_not_found", message) }
     }
 
@@ -51,7 +57,8 @@ impl ApiError {
 
     /// The body isn't JSON by its own account.
     pub fn unsupported_media_type(seen: Option<&str>) -> Self {
-        let seen = seen.map_or_else(|| "there is no content-type".to_owned(), |seen| format!("content-type is `{}`", shorten(seen)));
+        let seen =
+            seen.map_or_else(|| "there is no content-type".to_owned(), |seen| format!("content-type is `{}`", shorten(seen, LONGEST_NAME)));
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", format!("{seen}; it must be application/json"))
     }
 
@@ -76,8 +83,8 @@ impl ApiError {
     }
 
     /// The engine can't do that.
-    pub fn unsupported(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", message)
+    pub fn unsupported(param: Option<&str>, message: impl Into<String>) -> Self {
+        Self { param: param.map(str::to_owned), ..Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", message) }
     }
 
     /// Something failed in here; the cause is in the diagnostic log.
@@ -86,7 +93,21 @@ impl ApiError {
     }
 
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), param: None, retry_after: None }
+        Self { status, code, message: shorten(&message.into(), LONGEST_MESSAGE), param: None, retry_after: None }
+    }
+
+    /// The client took too long to send its body, in seconds.
+    pub fn too_slow(limit: u64) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", format!("the body took longer than {limit} seconds, which is the limit"))
+    }
+
+    /// The same error about the field that this route calls differently.
+    #[must_use]
+    pub fn about(mut self, native: &str, here: &str) -> Self {
+        if self.param.as_deref() == Some(native) {
+            self.param = Some(here.to_owned());
+        }
+        self
     }
 
     /// What was wrong, for people.
@@ -116,7 +137,7 @@ impl From<EngineError> for ApiError {
                 Self { param: Some(param.into()), ..Self::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message) }
             }
             EngineError::Busy { .. } => Self::overloaded(message),
-            EngineError::Unsupported { .. } => Self::unsupported(message),
+            EngineError::Unsupported { .. } => Self::unsupported(None, message),
             EngineError::Unavailable(_) => Self::unavailable(message),
             EngineError::Stopped => Self::draining(),
             EngineError::Upstream(_) => Self::new(StatusCode::BAD_GATEWAY, "upstream_failed", message),
@@ -150,7 +171,6 @@ impl IntoResponse for ApiError {
 }
 
 /// What a stranger sent, short enough to be repeated to them.
-fn shorten(text: &str) -> String {
-    const LONGEST: usize = 80;
-    if text.chars().count() <= LONGEST { text.to_owned() } else { text.chars().take(LONGEST).chain(['…']).collect() }
+fn shorten(text: &str, longest: usize) -> String {
+    if text.chars().count() <= longest { text.to_owned() } else { text.chars().take(longest).chain(['…']).collect() }
 }

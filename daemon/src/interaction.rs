@@ -75,6 +75,10 @@ impl Interaction {
         }
         request.check()?;
         let engine = app.engines.find(model.as_deref()).await?;
+        // That may have taken as long as a model takes to load.
+        if app.is_draining() {
+            return Err(ApiError::draining());
+        }
         let place = app.journal.reserve()?;
         let mut normalized = normalize(&request);
         let generation = engine.generate(request).await?;
@@ -181,6 +185,9 @@ impl Interaction {
 impl Drop for Interaction {
     fn drop(&mut self) {
         if let Some(Open { place, mut record, started }) = self.open.take() {
+            if std::thread::panicking() {
+                (record.finish_reason, record.status) = (Outcome::Error, 500);
+            }
             record.duration_ms = milliseconds(started);
             // Nobody is left to wait for it.
             drop(place.write(*record));
@@ -213,12 +220,24 @@ fn normalize(request: &GenerateRequest) -> Map<String, Value> {
     let named = matches!(max_tokens, MaxTokens::Exactly(_));
     object.insert("max_tokens_named".into(), named.into());
     let Ok(Value::Object(settings)) = serde_json::to_value(sampling) else { return object };
-    object.extend(settings);
+    object.extend(settings.into_iter().map(|(key, value)| (key, as_typed(value))));
     object.insert("stop".into(), json!(stop));
     if let Some(alternatives) = logprobs {
         object.insert("logprobs".into(), (*alternatives).into());
     }
     object
+}
+
+/// A setting as people type it: widened to 64 bits, 0.95 would be told as 0.949999988079071.
+fn as_typed(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let single = number.as_f64().unwrap_or_default() as f32;
+            single.to_string().parse::<f64>().map_or(Value::Number(number), Value::from)
+        }
+        Value::Array(values) => values.into_iter().map(as_typed).collect(),
+        other => other,
+    }
 }
 
 fn milliseconds(since: Instant) -> f64 {

@@ -19,6 +19,7 @@ pub mod engine_table;
 pub mod error;
 pub mod interaction;
 pub mod listener;
+mod nearest;
 pub mod routes;
 pub mod server;
 

@@ -23,16 +23,17 @@ pub struct Times {
 /// How long to wait when the process has no file descriptor left for a connection.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
-/// Serves until `shutdown` resolves, then lets running answers finish, at most for the time of grace. Answers still running then are dropped.
-pub async fn serve(listener: Listener, router: Router, times: Times, shutdown: impl Future<Output = ()>) {
+/// Serves until `shutdown` resolves, then lets running answers finish, at most for the time of grace or until what `shutdown` returned
+/// resolves too. Answers still running then are dropped.
+pub async fn serve<Hurry: Future<Output = ()>>(listener: Listener, router: Router, times: Times, shutdown: impl Future<Output = Hurry>) {
     let mut connections = JoinSet::new();
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(times.headers);
     tokio::pin!(shutdown);
-    loop {
+    let hurry = loop {
         tokio::select! {
-            () = &mut shutdown => break,
+            hurry = &mut shutdown => break hurry,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok(stream) => {
@@ -50,10 +51,12 @@ pub async fn serve(listener: Listener, router: Router, times: Times, shutdown: i
                 }
             }
         }
-    }
+    };
     drop(listener);
-    if tokio::time::timeout(times.grace, graceful.shutdown()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "the time of grace is over; running answers are cut off");
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = tokio::time::sleep(times.grace) => tracing::warn!("the time of grace is over; running answers are cut off"),
+        () = hurry => tracing::warn!("told to end at once; running answers are cut off"),
     }
     connections.shutdown().await;
 }

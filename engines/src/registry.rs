@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,15 +11,23 @@ use async_trait::async_trait;
 use figment::value::Value;
 use serde::de::DeserializeOwned;
 
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::text_engine::TextEngine;
 
 /// A kind of engine: a configuration of its own, and how to open an engine from it.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
-    /// The engine's table in the configuration, without the keys `backend` and `fallback` that all engines share. It should
+    /// The engine's table in the configuration, without the keys `backend`, `fallback` and `load_timeout` that all engines share. It should
     /// carry `#[serde(deny_unknown_fields)]`, so that a misspelt key is explained.
     type Config: DeserializeOwned + Send + Sync + 'static;
+
+    /// Checks what the types can't say, when the configuration is read.
+    ///
+    /// # Errors
+    /// A sentence naming the key, the value and the limit.
+    fn check(&self, _config: &Self::Config) -> Result<()> {
+        Ok(())
+    }
 
     /// Fetches the model's files ahead of time and tells where they are.
     ///
@@ -33,6 +42,17 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// [`crate::EngineError::Unavailable`] with what to do about it.
     async fn open(&self, opening: &Opening, config: &Self::Config) -> Result<Arc<dyn TextEngine>>;
+}
+
+/// Checks a setting against its limits.
+///
+/// # Errors
+/// [`EngineError::Unavailable`] naming the key, the value and the limits.
+pub fn check_range(key: &str, value: usize, range: RangeInclusive<usize>) -> Result<()> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(EngineError::Unavailable(format!("`{key}` is {value}; it must be from {} to {}", range.start(), range.end())))
 }
 
 /// What an engine is told besides its own table.
@@ -117,7 +137,9 @@ trait AnyBackend: Send + Sync {
 
 impl<B: Backend> AnyBackend for Arc<B> {
     fn prepare(&self, table: &Value) -> Result<Prepared, figment::Error> {
-        Ok(Prepared(Box::new(Checked { backend: self.clone(), config: table.deserialize::<B::Config>()? })))
+        let config = table.deserialize::<B::Config>()?;
+        self.check(&config).map_err(|error| figment::Error::from(error.to_string()))?;
+        Ok(Prepared(Box::new(Checked { backend: self.clone(), config })))
     }
 }
 

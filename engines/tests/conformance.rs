@@ -8,7 +8,7 @@ use figment::Figment;
 use figment::value::Value;
 use minivault_engines::error::Result;
 use minivault_engines::testkit::conformance::{Subject, check};
-use minivault_engines::{EngineError, Engines, Opening, TextEngine};
+use minivault_engines::{Circumstance, EngineError, Engines, Opening, TextEngine};
 
 /// Opens an engine from a table of the configuration.
 async fn open(backend: &str, table: serde_json::Value) -> Result<Arc<dyn TextEngine>> {
@@ -18,11 +18,14 @@ async fn open(backend: &str, table: serde_json::Value) -> Result<Arc<dyn TextEng
 }
 
 fn subject(backend: &'static str, table: serde_json::Value, prompt: &str, others: &[&str]) -> Subject {
+    let mut chunked = table.clone();
+    chunked["step_tokens"] = 3.into();
     Subject {
         open: Box::new(move || Box::pin(open(backend, table.clone()))),
         prompt: prompt.into(),
         others: others.iter().map(|&other| other.to_owned()).collect(),
         capacity: Some(7),
+        variants: vec![(Circumstance::ChunkSize, Box::new(move || Box::pin(open(backend, chunked.clone()))))],
     }
 }
 
@@ -43,7 +46,7 @@ const TALES: [&str; 3] = ["The best thing to", "Once upon a time", "I was told t
 
 #[tokio::test]
 async fn gpt2_of_random_weights_passes_the_conformance_kit() {
-    let table = serde_json::json!({"model": tiny(), "slots": 3, "queue": 4});
+    let table = serde_json::json!({"model": tiny(), "slots": 3, "queue": 4, "embeddings": true});
     check(&subject("gpt2", table, "Hello", &["naïve", "🥊", "abc"])).await;
 }
 

@@ -17,6 +17,16 @@ pub struct JournalFile {
     path: PathBuf,
     /// Bytes of whole lines.
     length: u64,
+    /// A part of a line stands behind them that could not be taken away.
+    dirty: bool,
+}
+
+/// The end of a file.
+struct Tail {
+    /// The last whole line, without its line break.
+    last: Option<Vec<u8>>,
+    /// What stands behind it.
+    torn: Vec<u8>,
 }
 
 impl JournalFile {
@@ -40,12 +50,18 @@ impl JournalFile {
             Err(TryLockError::WouldBlock) => return Err(JournalError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(cause)) => return Err(unusable(cause)),
         }
-        let mut journal = Self { file, path: path.to_owned(), length: 0 };
-        let last = journal.recover().map_err(unusable)?;
-        let seq = match last {
+        let mut journal = Self { file, path: path.to_owned(), length: 0, dirty: false };
+        let Tail { last, torn } = journal.read_tail().map_err(unusable)?;
+        // Nothing is touched before it is certain that this is a log.
+        let not_a_log = || JournalError::NotALog { path: path.to_owned() };
+        let seq = match &last {
+            None if torn.first().is_some_and(|&byte| byte != b'{') => return Err(not_a_log()),
             None => 0,
-            Some(line) => seq_of(&line).ok_or_else(|| JournalError::NotALog { path: path.to_owned() })?,
+            Some(line) => seq_of(line).ok_or_else(not_a_log)?,
         };
+        if !torn.is_empty() {
+            journal.set_aside(&torn).map_err(unusable)?;
+        }
         Ok((journal, seq))
     }
 
@@ -54,16 +70,20 @@ impl JournalFile {
     /// # Errors
     /// The operating system's.
     pub fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        match self.file.write(line) {
-            Ok(written) if written == line.len() => {
+        if self.dirty {
+            self.file.set_len(self.length)?;
+            self.dirty = false;
+        }
+        match self.file.write(line)? {
+            written if written == line.len() => {
                 self.length += line.len() as u64;
                 Ok(())
             }
-            Ok(written) => {
-                self.file.set_len(self.length)?;
+            written => {
+                // Should this fail too, the next line must not be joined to the torn one.
+                self.dirty = self.file.set_len(self.length).is_err();
                 Err(io::Error::new(io::ErrorKind::WriteZero, format!("only {written} of {} bytes were accepted", line.len())))
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -75,8 +95,8 @@ impl JournalFile {
         self.file.sync_data()
     }
 
-    /// Finds the last whole line and moves whatever stands behind it away.
-    fn recover(&mut self) -> io::Result<Option<Vec<u8>>> {
+    /// Finds the last whole line and whatever stands behind it.
+    fn read_tail(&mut self) -> io::Result<Tail> {
         let size = self.file.seek(SeekFrom::End(0))?;
         let mut tail = Vec::new();
         let mut start = size;
@@ -92,12 +112,10 @@ impl JournalFile {
         }
         let whole = tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         self.length = start + whole as u64;
-        if whole < tail.len() {
-            self.set_aside(&tail[whole..])?;
-        }
+        let torn = tail.split_off(whole);
         tail.truncate(whole.saturating_sub(1));
         let line = tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        Ok((whole > 0).then(|| tail.split_off(line)))
+        Ok(Tail { last: (whole > 0).then(|| tail.split_off(line)), torn })
     }
 
     fn set_aside(&self, torn: &[u8]) -> io::Result<()> {
@@ -164,11 +182,14 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_log_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("notes.txt");
-        std::fs::write(&path, "dear diary\n").unwrap();
-        assert!(matches!(JournalFile::open(&path), Err(JournalError::NotALog { .. })));
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "dear diary\n");
+        for content in [&b"dear diary\n"[..], b"dear diary", b"dear\ndiary", b"\x80\0\n\x7F", b"{\"a\":1}\nnotes\n{"] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("notes.txt");
+            std::fs::write(&path, content).unwrap();
+            assert!(matches!(JournalFile::open(&path), Err(JournalError::NotALog { .. })), "{content:?}");
+            assert_eq!(std::fs::read(&path).unwrap(), content);
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was set aside");
+        }
     }
 
     #[test]

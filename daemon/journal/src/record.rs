@@ -39,7 +39,7 @@ pub struct Record {
     pub usage: TokenUsage,
     /// How it ended.
     pub finish_reason: Outcome,
-    /// The HTTP status it was answered with; 499 when the client left.
+    /// The HTTP status of a whole answer that ends like this, also for streams, whose own was sent before; 499 when the client left.
     pub status: u16,
     /// What the client was told of a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]

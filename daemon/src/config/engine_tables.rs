@@ -7,10 +7,11 @@ use minivault_engines::{Engines, Opening};
 use serde::Deserialize;
 
 use super::check::Checker;
-use super::error::{Problem, hint, nearest};
+use super::error::{Problem, hint};
 use super::explain::Section;
 use super::notation::key_path;
 use super::settings::EngineSettings;
+use crate::nearest::nearest;
 
 /// The keys that every engine's table has, whatever its backend.
 const SHARED_KEYS: [&str; 3] = ["backend", "fallback", "load_timeout"];

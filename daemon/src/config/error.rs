@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::nearest::nearest;
+
 /// A configuration that can't be used. Displays one problem a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
@@ -58,13 +60,6 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// The candidate that was probably meant. One wrong character in three is still taken for a slip.
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |candidate: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
-    let near = |candidate: &&str| distance(candidate) <= candidate.chars().count().max(name.chars().count()) / 3;
-    candidates.into_iter().filter(near).min_by_key(|candidate| distance(candidate))
-}
-
 /// `; did you mean X?` where there is a suggestion, else `; LABEL: a, b, c`.
 pub(super) fn hint<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, label: &str) -> String {
     let mut candidates: Vec<&str> = candidates.into_iter().collect();
@@ -73,20 +68,5 @@ pub(super) fn hint<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>
         Some(near) => format!("; did you mean `{near}`?"),
         None if candidates.is_empty() => format!("; {label}: none"),
         None => format!("; {label}: {}", candidates.join(", ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::nearest;
-
-    #[test]
-    fn a_slip_is_recognised_and_another_word_is_not() {
-        let keys = ["listen", "grace", "body_limit", "max_tokens"];
-        for (written, meant) in
-            [("lisen", Some("listen")), ("LISTEN", Some("listen")), ("max-tokens", Some("max_tokens")), ("port", None), ("x", None)]
-        {
-            assert_eq!(nearest(written, keys), meant, "{written}");
-        }
     }
 }

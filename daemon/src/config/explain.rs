@@ -3,9 +3,10 @@
 use figment::error::Kind;
 use figment::value::{Dict, Tag, Value};
 
-use super::error::{Problem, hint, nearest};
+use super::error::{Problem, hint};
 use super::merged::Merged;
 use super::notation::{key_path, shown};
+use crate::nearest::nearest;
 
 /// A table that was read as a struct.
 pub(super) struct Section<'a> {

@@ -44,6 +44,27 @@ fn every_key_of_the_committed_file_is_commented() {
 }
 
 #[test]
+fn every_key_of_the_built_in_backends_stands_in_the_committed_file() {
+    for backend in Engines::builtin().names() {
+        let table = figment::value::Value::from(figment::value::Dict::from([("no_such_key".to_owned(), 1.into())]));
+        let error = Engines::builtin().prepare(backend, &table).unwrap().err().unwrap();
+        let figment::error::Kind::UnknownField(_, keys) = error.kind else { panic!("{error}") };
+        let text = committed();
+        for key in keys {
+            let stands = |start: &str| text.lines().any(|line| line.starts_with(&format!("{start}{key} = ")));
+            assert!(stands("") || stands("# "), "{key} of {backend} is missing");
+        }
+    }
+}
+
+#[test]
+fn a_backends_own_check_is_told_with_its_place() {
+    let text = "[engines.distilgpt2]\nslots = 0\n";
+    let error = Setup::file(text).try_load_with(&Engines::builtin()).unwrap_err().to_string();
+    assert!(error.contains("config.toml") && error.contains("`slots` is 0; it must be from 1 to 256"), "{error}");
+}
+
+#[test]
 fn the_real_backends_accept_the_defaults() {
     let loaded = Setup::new().try_load_with(&Engines::builtin()).unwrap();
     assert_eq!(loaded.settings.engines["distilgpt2"].backend, "gpt2");

@@ -1,6 +1,7 @@
 //! `/generate` and `/stream-generate`.
 
 use axum::http::{StatusCode, header};
+use http_body_util::BodyExt;
 use minivault_engines::testkit::{Fault, Script};
 use serde_json::{Value, json};
 
@@ -44,6 +45,7 @@ async fn an_answer_leaves_its_line() {
     assert_eq!((&line["seq"], &line["status"], &line["finish_reason"]), (&json!(1), &json!(200), &json!("stop")));
     assert_eq!(line["response_token_ids"], json!("one t".bytes().collect::<Vec<_>>()), "tokens of the stop string count");
     assert_eq!(line["request"]["max_tokens"], json!(7));
+    assert_eq!(line["request"]["top_p"], json!(0.95), "as people type it");
     assert_eq!((&line["request"]["stop"], &line["request"]["temperature"]), (&json!([" t"]), &json!(0.0)));
     assert_eq!((&line["determinism"], &line["fingerprint"]), (&json!("bitwise"), &json!("scripted-1")));
     assert!(line["ttft_ms"].as_f64().unwrap() <= line["duration_ms"].as_f64().unwrap());
@@ -128,6 +130,27 @@ async fn a_failure_in_the_middle_is_an_error_event_and_a_line() {
     assert_eq!((&line["finish_reason"], &line["status"], &line["response"]), (&json!("error"), &json!(500), &json!("abc")));
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_answer_whose_line_can_not_be_written_does_not_leave() {
+    // Each request has a daemon of its own: after a failure the log refuses for a moment.
+    let full = || async {
+        let daemon = Daemon::logging_to(Some(std::path::Path::new("/dev/full")), vec![Engine::new("scripted", Script::default())], 4);
+        daemon.app.engines.open_default().await.unwrap();
+        daemon
+    };
+    let body = json!({"prompt": "x", "max_tokens": 3});
+    let (status, error) = full().await.ask("/generate", &body).await;
+    assert_eq!((status.as_u16(), &error["error"]["code"]), (503, &json!("log_unavailable")));
+    let events = events_of(full().await.post("/stream-generate", &body).await).await;
+    assert_eq!(events.last().unwrap().0, "error", "{events:?}");
+    assert!(events.iter().all(|(name, _)| name != "done"));
+    let mut request = json_request("/stream-generate", body.to_string());
+    request.headers_mut().insert(header::ACCEPT, "text/plain".parse().unwrap());
+    let broken = full().await.send(request).await.into_body().collect().await;
+    assert!(broken.is_err(), "bare text breaks off");
+}
+
 #[tokio::test]
 async fn a_failure_of_a_whole_answer_is_500_and_a_line() {
     let script = Script { fault: Some(Fault::PanicsAt(1)), text: "abcdef".into(), ..Script::default() };
@@ -135,7 +158,7 @@ async fn a_failure_of_a_whole_answer_is_500_and_a_line() {
     let (status, error) = daemon.ask("/generate", &json!({"prompt": "x"})).await;
     assert_eq!((status, &error["error"]["code"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!("engine_failed")));
     assert_eq!(daemon.log().len(), 1);
-    let (status, error) = daemon.ask("/generate", &json!({"prompt": "x"})).await;
-    assert_eq!((status, &error["error"]["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("engine_unavailable")));
     assert_eq!(daemon.get("/ready").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    let (_, answer) = daemon.ask("/generate", &json!({"prompt": "x", "max_tokens": 1})).await;
+    assert_eq!(answer["response"], "a", "the next request loads the model anew");
 }

@@ -138,4 +138,16 @@ async fn chat_bodies_are_checked_too() {
     for (body, message) in cases {
         check(&daemon, json_request(path, body.to_string()), 400, "invalid_request", message).await;
     }
+    let conversation = |extra: &str| format!(r#"{{"messages": [{{"role": "user", "content": "a"}}], {extra}}}"#);
+    for (name, extra) in [
+        ("tools", r#""tools": [{"type": "function", "function": {"name": "f"}}]"#),
+        ("n", r#""n": 2"#),
+        ("response_format", r#""response_format": {"type": "json_object"}"#),
+        ("logprobs", r#""logprobs": true"#),
+        ("logit_bias", r#""logit_bias": {"5": -100}"#),
+    ] {
+        check(&daemon, json_request(path, conversation(extra)), 501, "unsupported", &[&format!("`{name}`")]).await;
+    }
+    let plain = conversation(r#""tools": [], "n": 1, "response_format": {"type": "text"}, "logprobs": false, "user": "me""#);
+    assert_eq!(daemon.send(json_request(path, plain)).await.status(), StatusCode::OK);
 }

@@ -1,10 +1,14 @@
 //! `/health`, `/ready`, `/v1/models`, and which engine answers.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
-use minivault_engines::testkit::{Fault, Gate, Script};
+use minivault_daemon::engine_table::EngineTable;
+use minivault_engines::testkit::{Fault, Gate, Script, ScriptedConfig};
+use minivault_engines::{Backend, Engines, Opening, TextEngine};
 use serde_json::json;
 
-use crate::support::{Daemon, Engine, json_of};
+use crate::support::{Daemon, Engine, PATIENCE, json_of, settings_of};
 
 fn broken() -> Script {
     Script { fault: Some(Fault::DoesNotLoad), ..Script::default() }
@@ -78,4 +82,24 @@ async fn health_answers_while_an_engine_is_stuck() {
     assert_eq!(daemon.get("/health").await.0, StatusCode::OK);
     gate.open();
     drop(held);
+}
+
+/// A backend of somebody's that panics while it opens.
+struct Panicking;
+
+#[async_trait::async_trait]
+impl Backend for Panicking {
+    type Config = ScriptedConfig;
+
+    async fn open(&self, _: &Opening, _: &ScriptedConfig) -> minivault_engines::error::Result<Arc<dyn TextEngine>> {
+        panic!("as it was made to");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_while_opening_is_a_failure_and_nobody_waits_for_ever() {
+    let engines = Engines::none().with("panicking", Panicking);
+    let table = Arc::new(EngineTable::new("bad".into(), [("bad".to_owned(), settings_of(&engines, "panicking", "bad"))].into()));
+    let error = tokio::time::timeout(PATIENCE, table.open_default()).await.expect("an answer in time").err().unwrap();
+    assert!(error.to_string().contains("panicked"), "{error}");
 }

@@ -1,6 +1,6 @@
 //! An app on scripted engines, and ways to ask it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,10 +57,15 @@ impl Daemon {
     }
 
     pub fn unopened(engines: Vec<Engine>, places: usize) -> Self {
+        Self::logging_to(None, engines, places)
+    }
+
+    /// The log is this file; `None`: one of the test's own.
+    pub fn logging_to(log: Option<&Path>, engines: Vec<Engine>, places: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let default = engines[0].name.to_owned();
         let settings = engines.into_iter().map(|engine| (engine.name.to_owned(), settings(engine))).collect();
-        let journal = Arc::new(Journal::open(&folder.path().join("log.jsonl"), places).unwrap());
+        let journal = Arc::new(Journal::open(log.unwrap_or(&folder.path().join("log.jsonl")), places).unwrap());
         let generation =
             GenerationSettings { max_tokens: 20, temperature: 0.0, top_k: 50, top_p: 0.95, min_p: 0.0, repetition_penalty: 1.0 };
         let limits = Limits { body: 10_000, prompt: 5_000 };
@@ -109,12 +114,17 @@ impl Daemon {
 fn settings(engine: Engine) -> EngineSettings {
     let Engine { script, queue, name, fallback } = engine;
     let engines = Engines::none().with("scripted", ScriptedBackend { script, queue });
+    EngineSettings { fallback: fallback.map(str::to_owned), ..settings_of(&engines, "scripted", name) }
+}
+
+/// An engine's settings as its backend takes them without any key.
+pub fn settings_of(engines: &Engines, backend: &str, name: &str) -> EngineSettings {
     let table = figment::value::Value::from(figment::value::Dict::new());
     EngineSettings {
-        backend: "scripted".into(),
-        fallback: fallback.map(str::to_owned),
+        backend: backend.into(),
+        fallback: None,
         load_timeout: PATIENCE,
-        prepared: engines.prepare("scripted", &table).unwrap().unwrap(),
+        prepared: engines.prepare(backend, &table).unwrap().unwrap(),
         opening: Opening { name: name.into(), ..Opening::default() },
     }
 }

@@ -39,6 +39,8 @@ impl Sampler {
     /// # Errors
     /// [`EngineError::Failed`] when the logits are not numbers.
     pub fn choose(&mut self, logits: &mut [f32]) -> Result<TokenId> {
+        // What the model itself says must be numbers; penalties and biases keep them so.
+        argmax(logits)?;
         self.shift(logits);
         let best = argmax(logits)?;
         let chosen = if self.settings.temperature == 0.0 { best } else { self.draw(logits, logits[best as usize]) };
@@ -67,6 +69,7 @@ impl Sampler {
             if count > 0 {
                 *logit -= settings.presence_penalty + settings.frequency_penalty * count as f32;
             }
+            *logit = logit.clamp(f32::MIN, f32::MAX);
         }
     }
 

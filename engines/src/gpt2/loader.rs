@@ -108,8 +108,23 @@ impl Gpt2Loader {
             default["template"].as_str().map(ToOwned::to_owned)
         };
         let written = &settings["chat_template"];
-        let template = written.as_str().map(ToOwned::to_owned).or_else(|| named(written));
+        // Newer checkpoints keep their template in a file of its own.
+        let template = match self.text("chat_template.jinja", fingerprint)? {
+            Some(template) => Some(template),
+            None => written.as_str().map(ToOwned::to_owned).or_else(|| named(written)),
+        };
         Ok(ChatSettings { template, begin: name("bos_token"), end: name("eos_token") })
+    }
+
+    /// A text file of the folder; `None` if there is none of this name.
+    fn text(&self, name: &str, fingerprint: &mut Fingerprint) -> Result<Option<String>, String> {
+        let path = self.folder.join(name);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let bytes = read_file(&path)?;
+        fingerprint.add(name, &bytes);
+        String::from_utf8(bytes).map(Some).map_err(|error| format!("{}: it isn't text: {error}", path.display()))
     }
 
     /// A JSON file of the folder; `None` if there is none of this name.

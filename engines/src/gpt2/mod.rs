@@ -13,10 +13,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::Deserialize;
 
-use crate::error::{EngineError, Result};
+use crate::error::Result;
 use crate::hub::{Found, Hub, ModelSource};
 use crate::local::{LocalEngine, LocalOptions};
-use crate::registry::{Backend, Opening};
+use crate::registry::{Backend, Opening, check_range};
 use crate::text_engine::TextEngine;
 
 mod architecture;
@@ -50,7 +50,7 @@ pub struct Gpt2Config {
     /// Requests that may wait for a slot, 1 to 65536.
     #[serde(default = "Gpt2Config::default_queue")]
     pub queue: usize,
-    /// Tokens computed in one step over all sequences, 1 to 4096. More make long prompts faster and running answers choppier.
+    /// Tokens computed in one step over all sequences, at least `slots`, at most 4096. More make long prompts faster and running answers choppier.
     #[serde(default = "Gpt2Config::default_step_tokens")]
     pub step_tokens: usize,
     /// Whether embeddings are offered: the mean of the last hidden states.
@@ -76,12 +76,9 @@ impl Gpt2Config {
     /// # Errors
     /// [`EngineError::Unavailable`] naming the key, the value and the limit.
     pub fn check(&self) -> Result<()> {
-        for (key, value, limit) in [("slots", self.slots, 256), ("queue", self.queue, 65536), ("step_tokens", self.step_tokens, 4096)] {
-            if !(1..=limit).contains(&value) {
-                return Err(EngineError::Unavailable(format!("{key} is {value}; it must be between 1 and {limit}")));
-            }
-        }
-        Ok(())
+        check_range("slots", self.slots, 1..=256)?;
+        check_range("queue", self.queue, 1..=65536)?;
+        check_range("step_tokens", self.step_tokens, self.slots..=4096)
     }
 
     fn default_slots() -> usize {
@@ -111,13 +108,15 @@ impl Gpt2Config {
 impl Backend for Gpt2 {
     type Config = Gpt2Config;
 
+    fn check(&self, config: &Gpt2Config) -> Result<()> {
+        config.check()
+    }
+
     async fn fetch(&self, opening: &Opening, config: &Gpt2Config) -> Result<Vec<PathBuf>> {
-        config.check()?;
         Ok(vec![config.find(opening).await?.path])
     }
 
     async fn open(&self, opening: &Opening, config: &Gpt2Config) -> Result<Arc<dyn TextEngine>> {
-        config.check()?;
         let Found { path, origin } = config.find(opening).await?;
         let loader = Gpt2Loader { name: opening.name.clone(), folder: path, origin, config: config.clone() };
         Ok(Arc::new(LocalEngine::start(LocalOptions { queue: config.queue }, loader).await?))

@@ -89,6 +89,8 @@ impl<'a> Wheel<'a> {
             .args(["--no-deps", "--only-binary", ":all:", "--progress-bar", "off", "--dest"])
             .arg(download)
             .args(["--", self.requirement])
+            // `python3 -m` looks for modules in the working directory first; a `logging.py` there is none of pip's business.
+            .current_dir(download)
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output()

@@ -1,10 +1,9 @@
 //! The backend's table in the configuration.
 
-use std::ops::RangeInclusive;
-
 use serde::Deserialize;
 
-use crate::error::{EngineError, Result};
+use crate::error::Result;
+use crate::registry::check_range;
 
 /// Sequences that llama.cpp takes in one context.
 const MAX_SLOTS: usize = 256;
@@ -15,7 +14,7 @@ const MAX_STEP_TOKENS: usize = 4096;
 /// Threads that ggml takes.
 const MAX_THREADS: usize = 512;
 /// Tokens of one slot where the configuration doesn't say; longer ones cost memory from the start.
-const DEFAULT_CONTEXT: usize = 4096;
+const DEFAULT_CONTEXT: usize = 2048;
 
 /// The backend's table in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -38,7 +37,7 @@ pub struct LlamaConfig {
     /// Tokens in one step, at least `slots`, at most 4096.
     #[serde(default = "default_step_tokens")]
     pub step_tokens: usize,
-    /// Tokens of one request, prompt and output together; the model's own context, at most 4096, if left out.
+    /// Tokens of one request, prompt and output together; the model's own context, at most 2048, if left out.
     pub context: Option<usize>,
     /// Threads that compute, 1 to 512; one less than the machine runs at once if left out.
     pub threads: Option<usize>,
@@ -48,7 +47,7 @@ pub struct LlamaConfig {
 }
 
 fn default_slots() -> usize {
-    4
+    8
 }
 
 fn default_queue() -> usize {
@@ -115,13 +114,6 @@ impl LlamaConfig {
     }
 }
 
-fn check_range(key: &str, value: usize, range: RangeInclusive<usize>) -> Result<()> {
-    if range.contains(&value) {
-        return Ok(());
-    }
-    Err(EngineError::Unavailable(format!("`{key}` is {value}; it must be from {} to {}", range.start(), range.end())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,16 +129,16 @@ mod tests {
         check(|config| config.slots = 0, "`slots` is 0; it must be from 1 to 256");
         check(|config| config.slots = 257, "`slots` is 257; it must be from 1 to 256");
         check(|config| config.queue = 0, "`queue` is 0; it must be from 1 to 65536");
-        check(|config| config.step_tokens = 3, "`step_tokens` is 3; it must be from 4 to 4096");
+        check(|config| config.step_tokens = 3, "`step_tokens` is 3; it must be from 8 to 4096");
         check(|config| config.threads = Some(0), "`threads` is 0; it must be from 1 to 512");
-        check(|config| config.context = Some(0), "`context` is 0; it must be from 1 to 536870911");
+        check(|config| config.context = Some(0), "`context` is 0; it must be from 1 to 268435455");
     }
 
     #[test]
     fn the_context_is_never_longer_than_the_models_own() {
         let mut config = LlamaConfig::new("m.gguf");
         assert_eq!(config.context_of(64).unwrap(), 64);
-        assert_eq!(config.context_of(131_072).unwrap(), 4096);
+        assert_eq!(config.context_of(131_072).unwrap(), 2048);
         config.context = Some(8192);
         assert_eq!(config.context_of(131_072).unwrap(), 8192);
         assert_eq!(config.context_of(64).unwrap_err().to_string(), "`context` is 8192; it must be from 1 to 64");

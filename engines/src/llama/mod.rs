@@ -40,13 +40,15 @@ pub struct LlamaCpp;
 impl Backend for LlamaCpp {
     type Config = LlamaConfig;
 
+    fn check(&self, config: &LlamaConfig) -> Result<()> {
+        config.check()
+    }
+
     async fn fetch(&self, opening: &Opening, config: &LlamaConfig) -> Result<Vec<PathBuf>> {
-        config.check()?;
         Ok(vec![find(opening, config).await?.path])
     }
 
     async fn open(&self, opening: &Opening, config: &LlamaConfig) -> Result<Arc<dyn TextEngine>> {
-        config.check()?;
         // A processor that can't run it shouldn't have to fetch it first.
         processor::check_instructions()?;
         let Found { path, origin } = find(opening, config).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::sequence::Sequence;
+use super::sequence::{Assignment, Sequence};
 use super::serve::EmbedJob;
 use crate::decoding::WholeCharacters;
 use crate::error::{EngineError, Result};
@@ -26,7 +26,7 @@ pub(super) struct Front {
     vocabulary: Arc<dyn Vocabulary>,
     places: Arc<Semaphore>,
     queue: usize,
-    encoders: Semaphore,
+    encoders: Arc<Semaphore>,
 }
 
 /// A prompt as the model takes it.
@@ -38,7 +38,7 @@ struct Rendered {
 
 impl Front {
     pub fn new(info: Arc<EngineInfo>, vocabulary: Arc<dyn Vocabulary>, limits: Limits, places: Arc<Semaphore>, queue: usize) -> Self {
-        Self { info, limits, vocabulary, places, queue, encoders: Semaphore::new(ENCODED_AT_ONCE) }
+        Self { info, limits, vocabulary, places, queue, encoders: Arc::new(Semaphore::new(ENCODED_AT_ONCE)) }
     }
 
     /// Checks, renders, encodes and measures a request.
@@ -58,7 +58,7 @@ impl Front {
         // Room for every event the request can cause, so the engine's thread never waits for a reader: one for each token, the
         // flush, the end.
         let (events, receiver) = mpsc::channel(max_tokens + 2);
-        let sequence = Sequence::new(rendered.tokens, max_tokens, sampling, seed, &stop, logprobs, events, permit);
+        let sequence = Sequence::new(Assignment { prompt: rendered.tokens, max_tokens, sampling, seed, stop, logprobs, events, permit });
         Ok((sequence, Generation::new(beginning, ReceiverStream::new(receiver))))
     }
 
@@ -147,7 +147,12 @@ impl Front {
         if size <= ENCODED_IN_PLACE {
             return work();
         }
-        let _permit = self.encoders.acquire().await.map_err(|_| EngineError::Stopped)?;
+        let permit = self.encoders.clone().acquire_owned().await.map_err(|_| EngineError::Stopped)?;
+        // The permit goes with the work, which goes on when whoever asked leaves.
+        let work = move || {
+            let _permit = permit;
+            work()
+        };
         tokio::task::spawn_blocking(work).await.map_err(EngineError::failed)?
     }
 

@@ -77,7 +77,7 @@ impl Batch {
 
     /// Takes what has arrived, and waits if there is nothing to do. `false`: the engine is being dropped.
     fn take_jobs(&mut self) -> bool {
-        if self.running.is_empty() && self.waiting.is_empty() {
+        if self.running.is_empty() && self.waiting.is_empty() && self.embeddings.is_empty() {
             match self.jobs.blocking_recv() {
                 Some(job) => self.enqueue(job),
                 None => return false,
@@ -122,13 +122,13 @@ impl Batch {
         }
     }
 
+    /// Computes one embedding; the others wait for their turn between the steps.
     fn embed(&mut self, model: &mut dyn Model) {
-        for EmbedJob { tokens, answer, .. } in self.embeddings.drain(..) {
-            if !answer.is_closed() {
-                let embedding = model.embed(&tokens).map(|vector| Embedding { vector, tokens: tokens.len() });
-                // Whoever asked may have left meanwhile.
-                let _ = answer.send(embedding);
-            }
+        self.embeddings.retain(|job| !job.answer.is_closed());
+        if let Some(EmbedJob { tokens, answer, .. }) = self.embeddings.pop_front() {
+            let embedding = model.embed(&tokens).map(|vector| Embedding { vector, tokens: tokens.len() });
+            // Whoever asked may have left meanwhile.
+            let _ = answer.send(embedding);
         }
     }
 

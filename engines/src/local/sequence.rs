@@ -26,6 +26,19 @@ pub(super) struct Sequence {
     permit: Option<OwnedSemaphorePermit>,
 }
 
+/// What a sequence is made of.
+pub(super) struct Assignment {
+    pub prompt: Vec<TokenId>,
+    pub max_tokens: usize,
+    pub sampling: Sampling,
+    pub seed: u64,
+    pub stop: Vec<String>,
+    pub logprobs: Option<usize>,
+    /// Room for `max_tokens + 2` events.
+    pub events: mpsc::Sender<Result<TextEvent>>,
+    pub permit: OwnedSemaphorePermit,
+}
+
 /// Whether a sequence goes on.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -34,17 +47,9 @@ pub(super) enum Progress {
 }
 
 impl Sequence {
-    #[allow(clippy::too_many_arguments)] // The one place where a request becomes a sequence; each argument is another kind of thing.
-    pub fn new(
-        prompt: Vec<TokenId>,
-        max_tokens: usize,
-        sampling: Sampling,
-        seed: u64,
-        stop: &[String],
-        logprobs: Option<usize>,
-        events: mpsc::Sender<Result<TextEvent>>,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
+    /// A sequence of which the model has seen nothing.
+    pub fn new(assignment: Assignment) -> Self {
+        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, events, permit } = assignment;
         Self {
             prompt_tokens: prompt.len(),
             sampler: Sampler::new(sampling, seed, &prompt),
@@ -52,7 +57,7 @@ impl Sequence {
             fed: 0,
             generated: 0,
             max_tokens,
-            stop: StopMatcher::new(stop),
+            stop: StopMatcher::new(&stop),
             characters: WholeCharacters::default(),
             logprobs,
             events,

@@ -6,6 +6,7 @@ use crate::model::{Limits, Slot};
 use crate::request::{MaxTokens, Prompt, Sampling};
 use crate::testkit::conformance::{self, Subject};
 use crate::testkit::{Fault, Gate, Script, ScriptedLoader};
+use crate::text_engine::Circumstance;
 
 fn greedy(prompt: &str, max_tokens: usize) -> GenerateRequest {
     GenerateRequest { sampling: Sampling::greedy(), ..GenerateRequest::text(prompt, MaxTokens::AtMost(max_tokens)) }
@@ -41,7 +42,19 @@ async fn the_scripted_engine_passes_the_conformance_kit() {
         Ok(engine)
     };
     let others = ["Zwölf Boxkämpfer jagen ", "🥊", "naïve 日", "quite something else"].map(str::to_owned).to_vec();
-    let subject = Subject { open: Box::new(move || Box::pin(open())), prompt: "Hello".into(), others, capacity: Some(10) };
+    let chunked = || async {
+        let limits = Limits { step_tokens: 5, ..Script::default().limits };
+        let engine: Arc<dyn TextEngine> = Arc::new(start(&Script { limits, ..Script::default() }, 6).await);
+        Ok(engine)
+    };
+    let chunked: conformance::Open = Box::new(move || Box::pin(chunked()));
+    let subject = Subject {
+        open: Box::new(move || Box::pin(open())),
+        prompt: "Hello".into(),
+        others,
+        capacity: Some(10),
+        variants: vec![(Circumstance::ChunkSize, chunked)],
+    };
     conformance::check(&subject).await;
 }
 

@@ -28,6 +28,9 @@ pub struct Subject {
     pub others: Vec<String>,
     /// How many requests the engine holds before it is busy, computed and waiting ones together; `None` for one without a bound of its own.
     pub capacity: Option<usize>,
+    /// The engine with one circumstance changed: other chunk sizes, another number of threads. Where it claims that its bytes stay the same,
+    /// they must.
+    pub variants: Vec<(Circumstance, Open)>,
 }
 
 /// Opens an engine.
@@ -77,8 +80,10 @@ pub async fn check(subject: &Subject) {
         a_full_engine_is_busy,
         a_dropped_generation_frees_its_slot,
         many_at_once_give_what_each_gives_alone,
+        changed_circumstances_change_no_bytes_where_that_is_claimed,
         logprobs_are_of_the_tokens,
         tokens_and_text_go_both_ways,
+        texts_have_vectors_where_that_is_claimed,
         dropping_the_engine_ends_its_generations,
     );
     assert!(failures.is_empty(), "{} cases failed:\n{}", failures.len(), failures.join("\n"));
@@ -369,6 +374,22 @@ async fn many_at_once_give_what_each_gives_alone(engine: Arc<dyn TextEngine>, su
     Ok(())
 }
 
+async fn changed_circumstances_change_no_bytes_where_that_is_claimed(engine: Arc<dyn TextEngine>, subject: &Subject) -> Verdict {
+    for (circumstance, open) in &subject.variants {
+        if !engine.info().determinism.holds(*circumstance) {
+            continue;
+        }
+        let other = open().await.map_err(|error| format!("{circumstance:?}: it can't be opened: {error}"))?;
+        for (seed, prompt) in (0..).zip(subject.others.iter().chain([&subject.prompt])) {
+            for request in [greedy(prompt, 16), seeded(prompt, 16, seed)] {
+                let (here, there) = (answer(&*engine, request.clone()).await?, answer(&*other, request).await?);
+                ensure!(here == there, "{circumstance:?}, {prompt:?}: {:?} and {:?}", here.text, there.text);
+            }
+        }
+    }
+    Ok(())
+}
+
 async fn logprobs_are_of_the_tokens(engine: Arc<dyn TextEngine>, subject: &Subject) -> Verdict {
     if !engine.info().capabilities.logprobs {
         return Ok(());
@@ -407,6 +428,25 @@ async fn tokens_and_text_go_both_ways(engine: Arc<dyn TextEngine>, subject: &Sub
     let outside = engine.generate(request).await.err();
     ensure!(matches!(outside, Some(EngineError::InvalidRequest { param: "prompt", .. })), "as a prompt it gives {outside:?}");
     Ok(())
+}
+
+async fn texts_have_vectors_where_that_is_claimed(engine: Arc<dyn TextEngine>, subject: &Subject) -> Verdict {
+    let embedded = engine.embed(&[subject.prompt.clone(), subject.others[0].clone()]).await;
+    match (engine.info().capabilities.embeddings, embedded) {
+        (true, Ok(vectors)) => {
+            let [one, other] = &vectors[..] else { return Err(format!("{} vectors of 2 texts", vectors.len())) };
+            ensure!(
+                one.vector.len() == other.vector.len() && !one.vector.is_empty(),
+                "{} and {} wide",
+                one.vector.len(),
+                other.vector.len()
+            );
+            ensure!(one.vector != other.vector && one.tokens > 0, "two texts, one vector");
+            Ok(())
+        }
+        (false, Err(EngineError::Unsupported { .. })) => Ok(()),
+        (claimed, outcome) => Err(format!("claimed: {claimed}, but {outcome:?}")),
+    }
 }
 
 async fn dropping_the_engine_ends_its_generations(engine: Arc<dyn TextEngine>, subject: &Subject) -> Verdict {

@@ -18,7 +18,8 @@ use crate::routes::App;
 pub(in crate::routes) async fn complete(State(app): State<App>, JsonBody(body): JsonBody<ChatBody>) -> Result<Response, ApiError> {
     let stream = body.stream.unwrap_or(false);
     let include_usage = body.stream_options.is_some_and(|options| options.include_usage);
-    let interaction = Interaction::begin(&app, question(&app, body)?).await?;
+    refuse_unsupported(&body)?;
+    let interaction = Interaction::begin(&app, question(&app, body)?).await.map_err(|error| error.about("prompt", "messages"))?;
     if stream { Ok(events(interaction, include_usage)) } else { whole(interaction).await }
 }
 
@@ -77,9 +78,26 @@ fn events(mut interaction: Interaction, include_usage: bool) -> Response {
     Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
 }
 
+/// Refuses by name what would change the answer and isn't there yet.
+fn refuse_unsupported(body: &ChatBody) -> Result<(), ApiError> {
+    let asked = [
+        ("n", body.n.is_some_and(|n| n != 1)),
+        ("logprobs", body.logprobs == Some(true)),
+        ("logit_bias", body.logit_bias.as_ref().is_some_and(|biases| !biases.is_empty())),
+        ("response_format", body.response_format.as_ref().is_some_and(|format| format.r#type != "text")),
+        ("tools", body.tools.as_ref().is_some_and(|tools| !tools.is_empty())),
+    ];
+    match asked.iter().find(|(_, asked)| *asked) {
+        None => Ok(()),
+        Some((name, _)) => {
+            Err(ApiError::unsupported(Some(name), format!("`{name}` isn't supported; leave it out for one answer in plain text")))
+        }
+    }
+}
+
 fn question(app: &App, body: ChatBody) -> Result<Question, ApiError> {
     let messages: Vec<ChatMessage> = body.messages.into_iter().map(|Message { role, content }| ChatMessage { role, content }).collect();
-    app.check_prompt_bytes("messages", messages.iter().map(|message| message.content.len()).sum())?;
+    app.check_prompt_bytes("messages", messages.iter().map(|message| message.role.len() + message.content.len()).sum())?;
     let plain = Sampling::default();
     let sampling = Sampling {
         temperature: body.temperature.unwrap_or(plain.temperature),

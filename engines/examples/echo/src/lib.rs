@@ -12,7 +12,8 @@ use minivault_engines::chat::{ChatMessage, RenderedChat, render_transcript};
 use minivault_engines::error::Result;
 use minivault_engines::local::{LocalEngine, LocalOptions, Serve};
 use minivault_engines::model::{Feed, Limits, Logits, Model, ModelLoader, Slot, Specials, TokenKind, Vocabulary};
-use minivault_engines::{Backend, Capabilities, Determinism, EngineError, EngineInfo, Opening, TextEngine, TokenId};
+use minivault_engines::registry::check_range;
+use minivault_engines::{Backend, Capabilities, Determinism, EngineInfo, Opening, TextEngine, TokenId};
 use serde::Deserialize;
 
 /// The backend. `Engines::builtin().with("echo", Echo)` makes it known.
@@ -40,10 +41,11 @@ impl Default for EchoConfig {
 impl Backend for Echo {
     type Config = EchoConfig;
 
+    fn check(&self, config: &EchoConfig) -> Result<()> {
+        check_range("slots", config.slots, 1..=64)
+    }
+
     async fn open(&self, opening: &Opening, config: &EchoConfig) -> Result<Arc<dyn TextEngine>> {
-        if !(1..=64).contains(&config.slots) {
-            return Err(EngineError::Unavailable(format!("slots is {}; it must be 1 to 64", config.slots)));
-        }
         let loader = EchoLoader { name: opening.name.clone(), config: config.clone() };
         Ok(Arc::new(LocalEngine::start(LocalOptions { queue: config.queue }, loader).await?))
     }

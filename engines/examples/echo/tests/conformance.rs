@@ -12,5 +12,12 @@ async fn echo_passes_the_conformance_kit() {
         Echo.open(&opening, &EchoConfig { slots: 3, queue: 5, pace: 0 }).await
     };
     let others = ["Zwölf Boxkämpfer", "🥊🇩🇪", "another"].map(str::to_owned).to_vec();
-    check(&Subject { open: Box::new(move || Box::pin(open())), prompt: "Hello, wörld! ".into(), others, capacity: Some(8) }).await;
+    check(&Subject {
+        open: Box::new(move || Box::pin(open())),
+        prompt: "Hello, wörld! ".into(),
+        others,
+        capacity: Some(8),
+        variants: Vec::new(),
+    })
+    .await;
 }

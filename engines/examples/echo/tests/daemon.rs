@@ -206,6 +206,29 @@ fn after_the_time_of_grace_streams_are_cut_off_and_logged() {
 }
 
 #[test]
+fn every_acknowledged_answer_survives_kill_9() {
+    let mut daemon = Daemon::start(PARROT);
+    let acknowledged: Vec<Value> =
+        (0..20).map(|round| daemon.ask("/generate", &json!({"prompt": format!("{round} "), "max_tokens": 2})).1["id"].clone()).collect();
+    let _cut_off = daemon.stream(&json!({"prompt": "abc", "max_tokens": 4000}));
+    daemon.signal(Signal::KILL);
+    daemon.ended();
+    let kept: Vec<Value> = daemon.log(20).iter().map(|line| line["id"].clone()).collect();
+    assert_eq!(kept, acknowledged);
+}
+
+#[test]
+fn a_second_signal_ends_the_time_of_grace() {
+    let mut daemon = Daemon::start("engine = \"parrot\"\n[server]\ngrace = 3600");
+    let _stream = daemon.stream(&json!({"prompt": "abc", "max_tokens": 4000}));
+    daemon.signal(Signal::TERM);
+    while TcpStream::connect(&daemon.address).is_ok() {}
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended(), 0);
+    assert_eq!(daemon.log(1)[0]["finish_reason"], "cancelled");
+}
+
+#[test]
 fn a_second_daemon_on_the_same_log_or_port_says_so() {
     let daemon = Daemon::start(PARROT);
     let same_log = command(daemon.folder.path(), &["--listen", "127.0.0.1:0"]).output().unwrap();
