@@ -173,7 +173,7 @@ fn steps_that_llama_cpp_would_die_of_are_errors() {
             let EngineError::Failed(cause) = error else { panic!("{error}") };
             assert!(cause.to_string().contains(expected), "{cause}");
         };
-        check(4, &[1], "slot 4; there are 4");
+        check(8, &[1], "slot 8; there are 8");
         check(0, &[1000], "token 1000; the vocabulary has 1000");
         check(0, &[u32::MAX], "token 4294967295");
         check(0, &long, "would hold 65 tokens; its context is 64");

