@@ -80,6 +80,7 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
         }
     });
     let mut failure = None;
+    #[allow(clippy::async_yields_async)] // Told to end, it says what would tell it to hurry.
     let shutdown = async {
         let failed = async {
             match fails.await {
