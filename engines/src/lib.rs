@@ -12,7 +12,7 @@
 //! - [`decoding`]: sampling, stop strings, whole characters
 //! - [`chat`]: conversations and chat templates
 //! - [`hub`]: where model files come from
-//! - [`gpt2`]: GPT-2 on candle
+//! - [`gpt2`]: GPT-2, its forward pass included
 //! - `llama`: GGUF on llama.cpp (feature `llama-cpp`)
 //! - `testkit`: a scripted model and the conformance kit (feature `testkit`)
 

@@ -6,9 +6,12 @@
 use rayon::prelude::*;
 
 use super::cache::{KvShape, Sequence};
+use super::kernels::{Isa, Work, dot, exponentials, is_wide};
 
-/// Partial sums of a dot product; the compiler keeps them in vector registers.
-const LANES: usize = 16;
+/// Rows that one thread takes at a time.
+const ROWS_AT_ONCE: usize = 8;
+/// Values that are summed up in registers before the next ones are looked at; the usual size of a head.
+const VALUES_AT_ONCE: usize = 64;
 
 /// Consecutive rows of one sequence.
 pub(super) struct Span {
@@ -43,68 +46,87 @@ pub(super) fn store(shape: KvShape, layer: usize, projections: &[f32], spans: &[
     }
 }
 
-/// What each row gathers from the values up to its own, `[heads, rows, head_size]`; rows that belong to no span stay zero.
-///
-/// [`store`] must have been called with the same arguments.
-pub(super) fn attend(shape: KvShape, layer: usize, projections: &[f32], spans: &[Span], sequences: &[Sequence]) -> Vec<f32> {
-    let size = shape.head_size;
-    let mut gathered = vec![0.0; projections.len() / 3];
-    let rows = gathered.len() / (shape.heads * size);
-    let scale = 1.0 / (size as f32).sqrt();
-    gathered.par_chunks_mut(rows * size).enumerate().for_each(|(head, gathered)| {
+/// Everything that the rows of a step attend to.
+#[derive(Clone, Copy)]
+pub(super) struct Step<'a> {
+    pub(super) shape: KvShape,
+    pub(super) layer: usize,
+    /// `[rows, queries | keys | values]`.
+    pub(super) projections: &'a [f32],
+    pub(super) spans: &'a [Span],
+    /// With the keys and values of these rows: [`store`] comes first.
+    pub(super) sequences: &'a [Sequence],
+}
+
+/// What each row gathers from the values up to its own, `[rows, heads · head_size]`; rows that belong to no span get zeros.
+pub(super) fn attend(step: Step<'_>, gathered: &mut [f32], isa: Isa) {
+    let width = step.shape.heads * step.shape.head_size;
+    let rows = ROWS_AT_ONCE * width;
+    if is_wide(gathered.len() / width) {
+        gathered.par_chunks_mut(rows).enumerate().for_each(|(part, gathered)| isa.run(Rows { step, first: part * ROWS_AT_ONCE, gathered }));
+    } else {
+        isa.run(Rows { step, first: 0, gathered });
+    }
+}
+
+/// Some of a step's rows.
+struct Rows<'a> {
+    step: Step<'a>,
+    first: usize,
+    gathered: &'a mut [f32],
+}
+
+impl Work for Rows<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { step: Step { shape, layer, projections, spans, sequences }, first, gathered } = self;
+        let (size, width) = (shape.head_size, shape.heads * shape.head_size);
+        let scale = 1.0 / (size as f32).sqrt();
+        let end = first + gathered.len() / width;
+        gathered.fill(0.0);
         let mut weights = Vec::new();
         for span in spans {
-            let (keys, values) = sequences[span.sequence].head(layer, head);
-            for row in 0..span.rows {
-                let query = vector(shape, projections, span.first_row + row, Part::Query, head);
-                let seen = (span.start + row + 1) * size;
-                weights.clear();
-                weights.extend(keys[..seen].chunks_exact(size).map(|key| dot(query, key) * scale));
-                let total = exponentiate(&mut weights);
-                let gathered = &mut gathered[(span.first_row + row) * size..][..size];
-                for (weight, value) in weights.iter().zip(values[..seen].chunks_exact(size)) {
-                    let weight = weight / total;
-                    gathered.iter_mut().zip(value).for_each(|(sum, value)| *sum += weight * value);
+            for head in 0..shape.heads {
+                for row in span.first_row.max(first)..(span.first_row + span.rows).min(end) {
+                    let (keys, values) = sequences[span.sequence].head(layer, head);
+                    let query = vector(shape, projections, row, Part::Query, head);
+                    let seen = (span.start + row - span.first_row + 1) * size;
+                    weights.clear();
+                    weights.extend(keys[..seen].chunks_exact(size).map(|key| dot(query, key) * scale));
+                    let total = exponentials(&mut weights);
+                    let gathered = &mut gathered[(row - first) * width + head * size..][..size];
+                    gather(&weights, &values[..seen], gathered);
+                    gathered.iter_mut().for_each(|sum| *sum /= total);
                 }
             }
         }
-    });
-    gathered
+    }
+}
+
+/// Adds up the values by their weights, one after the other.
+#[inline(always)]
+fn gather(weights: &[f32], values: &[f32], gathered: &mut [f32]) {
+    let size = gathered.len();
+    let (parts, rest) = gathered.as_chunks_mut::<VALUES_AT_ONCE>();
+    for (part, gathered) in parts.iter_mut().enumerate() {
+        let mut sums = [0.0; VALUES_AT_ONCE];
+        for (weight, value) in weights.iter().zip(values.chunks_exact(size)) {
+            let value = &value.as_chunks::<VALUES_AT_ONCE>().0[part];
+            for (sum, value) in sums.iter_mut().zip(value) {
+                *sum += weight * value;
+            }
+        }
+        *gathered = sums;
+    }
+    let done = size - rest.len();
+    for (weight, value) in weights.iter().zip(values.chunks_exact(size)) {
+        rest.iter_mut().zip(&value[done..]).for_each(|(sum, value)| *sum += weight * value);
+    }
 }
 
 fn vector(shape: KvShape, projections: &[f32], row: usize, part: Part, head: usize) -> &[f32] {
     let width = shape.heads * shape.head_size;
     &projections[row * 3 * width + part as usize * width + head * shape.head_size..][..shape.head_size]
-}
-
-fn dot(left: &[f32], right: &[f32]) -> f32 {
-    let mut sums = [0.0; LANES];
-    let (left, right) = (left.chunks_exact(LANES), right.chunks_exact(LANES));
-    let rest: f32 = left.remainder().iter().zip(right.remainder()).map(|(a, b)| a * b).sum();
-    for (left, right) in left.zip(right) {
-        for lane in 0..LANES {
-            sums[lane] += left[lane] * right[lane];
-        }
-    }
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for lane in 0..width {
-            sums[lane] += sums[lane + width];
-        }
-    }
-    sums[0] + rest
-}
-
-/// Turns scores into the weights of a softmax, yet to be divided by the sum that is returned.
-fn exponentiate(scores: &mut [f32]) -> f32 {
-    let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut total = 0.0;
-    for score in scores {
-        *score = (*score - highest).exp();
-        total += *score;
-    }
-    total
 }
 
 #[cfg(test)]
@@ -114,14 +136,21 @@ mod tests {
     #[test]
     fn a_row_gathers_what_the_definition_says() {
         // A size that is no multiple of the lanes, and one that is.
-        for head_size in [5, 16, 37] {
+        for head_size in [5, 16, 37, 64, 80] {
             let shape = KvShape { layers: 1, heads: 2, head_size };
             let (rows, width) = (7, 2 * head_size);
             let projections: Vec<f32> = (0..rows * 3 * width).map(|i| (i as f32 * 0.7).sin()).collect();
             let spans = [Span { sequence: 0, first_row: 0, rows, start: 0 }];
             let mut sequences = [Sequence::new(shape, rows)];
             store(shape, 0, &projections, &spans, &mut sequences);
-            let gathered = attend(shape, 0, &projections, &spans, &sequences);
+            let mut gathered = vec![1.0; rows * width];
+            let step = Step { shape, layer: 0, projections: &projections, spans: &spans, sequences: &sequences };
+            attend(step, &mut gathered, Isa::best());
+            for isa in Isa::available() {
+                let mut other = vec![1.0; rows * width];
+                attend(step, &mut other, isa);
+                assert!(other == gathered, "{isa:?}");
+            }
             for (head, row) in (0..2).flat_map(|head| (0..rows).map(move |row| (head, row))) {
                 let part =
                     |row: usize, part: usize, i: usize| f64::from(projections[row * 3 * width + part * width + head * head_size + i]);
@@ -129,7 +158,7 @@ mod tests {
                 let total: f64 = (0..=row).map(|key| score(key).exp()).sum();
                 for i in 0..head_size {
                     let wanted: f64 = (0..=row).map(|key| score(key).exp() / total * part(key, 2, i)).sum();
-                    let seen = f64::from(gathered[(head * rows + row) * head_size + i]);
+                    let seen = f64::from(gathered[row * width + head * head_size + i]);
                     assert!((seen - wanted).abs() < 1e-5, "head {head}, row {row}: {seen}, wanted {wanted}");
                 }
             }

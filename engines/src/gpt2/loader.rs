@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 use super::Gpt2Config;
 use super::architecture::{Architecture, end_tokens};
 use super::model::Gpt2Model;
-use super::network::Network;
+use super::network::{Forward, Network};
+use super::plain::PlainNetwork;
 use super::vocabulary::{ChatSettings, Gpt2Vocabulary};
 use super::weights::{Weights, parse_json, read_file};
 use crate::error::{EngineError, Result};
@@ -30,6 +31,15 @@ pub struct Gpt2Loader {
     pub config: Gpt2Config,
 }
 
+/// Who computes the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// Kernels of our own.
+    Kernels,
+    /// candle's operations: slower, and there to compare with.
+    Plain,
+}
+
 /// A model in memory.
 pub struct LoadedGpt2 {
     /// What it is.
@@ -46,16 +56,28 @@ impl Gpt2Loader {
     /// # Errors
     /// [`EngineError::Unavailable`] naming the file, and in it the setting, token or tensor, that is wrong.
     pub fn load(&self) -> Result<LoadedGpt2> {
-        self.config.check()?;
-        self.read().map_err(|cause| EngineError::Unavailable(format!("engine `{}` can't load its model: {cause}", self.name)))
+        self.load_for(Arithmetic::Kernels)
     }
 
-    fn read(&self) -> Result<LoadedGpt2, String> {
+    /// [`Gpt2Loader::load`], with a choice of who computes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_for(&self, arithmetic: Arithmetic) -> Result<LoadedGpt2> {
+        self.config.check()?;
+        self.read(arithmetic).map_err(|cause| EngineError::Unavailable(format!("engine `{}` can't load its model: {cause}", self.name)))
+    }
+
+    fn read(&self, arithmetic: Arithmetic) -> Result<LoadedGpt2, String> {
         let mut fingerprint = Fingerprint::default();
         let architecture = self.architecture(&mut fingerprint)?;
         let vocabulary = self.vocabulary(&architecture, &mut fingerprint)?;
         let weights = Weights::read(&self.folder, &architecture, |name, bytes| fingerprint.add(name, bytes))?;
-        let network = Network::new(&architecture, weights).map_err(|error| error.to_string())?;
+        let network: candle_core::Result<Box<dyn Forward>> = match arithmetic {
+            Arithmetic::Kernels => Network::new(&architecture, weights).map(|network| Box::new(network) as _),
+            Arithmetic::Plain => PlainNetwork::new(&architecture, weights).map(|network| Box::new(network) as _),
+        };
+        let network = network.map_err(|error| error.to_string())?;
         let Gpt2Config { slots, step_tokens, embeddings, .. } = self.config;
         let info = EngineInfo {
             name: self.name.clone(),

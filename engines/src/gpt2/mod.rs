@@ -1,11 +1,11 @@
-//! GPT-2 on candle.
+//! GPT-2.
 //!
 //! [`Gpt2Loader`] reads a folder in Hugging Face layout: `architecture` is what `config.json` says, `weights` the tensors,
 //! `vocabulary` the tokens. `network` is the forward pass over the rows of all sequences of a step at once, `attention` over their
-//! `cache`; `model` keeps the slots.
+//! `cache`, `kernels` the arithmetic; `plain` is the same network in candle's operations, to compare with; `model` keeps the slots.
 //!
 //! The engine is [`bitwise`](crate::Determinism::Bitwise): a token's logits have the same bits whatever shares its step, in whatever
-//! chunks its prompt came, and with any number of threads. `linear` and `attention` say how; all else works on each row alone.
+//! chunks its prompt came, and with any number of threads. `kernels` and `attention` say how; all else works on each row alone.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,14 +22,15 @@ use crate::text_engine::TextEngine;
 mod architecture;
 mod attention;
 mod cache;
-mod linear;
+mod kernels;
 mod loader;
 mod model;
 mod network;
+mod plain;
 mod vocabulary;
 mod weights;
 
-pub use loader::{Gpt2Loader, LoadedGpt2};
+pub use loader::{Arithmetic, Gpt2Loader, LoadedGpt2};
 pub use model::Gpt2Model;
 
 /// The backend `gpt2`.

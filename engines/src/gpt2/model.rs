@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use super::architecture::Architecture;
 use super::attention::Span;
 use super::cache::{KvShape, Sequence};
-use super::network::{Network, Place, with_values};
+use super::network::{Forward, Place};
 use crate::error::{EngineError, Result};
 use crate::model::{Feed, Limits, Logits, Model, Slot};
 use crate::request::TokenId;
 
 /// GPT-2 with its slots.
 pub struct Gpt2Model {
-    network: Network,
+    network: Box<dyn Forward>,
     sequences: Vec<Sequence>,
     shape: KvShape,
     vocabulary: usize,
@@ -22,7 +22,7 @@ pub struct Gpt2Model {
 }
 
 impl Gpt2Model {
-    pub(super) fn new(network: Network, architecture: &Architecture, slots: usize, step_tokens: usize, embeddings: bool) -> Self {
+    pub(super) fn new(network: Box<dyn Forward>, architecture: &Architecture, slots: usize, step_tokens: usize, embeddings: bool) -> Self {
         let (shape, context) = (architecture.kv_shape(), architecture.context);
         let limits = Limits { slots, step_tokens, context, logits_width: architecture.vocabulary };
         let sequences = (0..slots).map(|_| Sequence::new(shape, context)).collect();
@@ -63,14 +63,11 @@ impl Gpt2Model {
             let (first_row, start) = (places.len(), self.sequences[feed.slot.0].length());
             places.extend(feed.tokens.iter().enumerate().map(|(offset, &token)| Place { token, position: start + offset }));
             spans.push(Span { sequence: feed.slot.0, first_row, rows: feed.tokens.len(), start });
-            // A step has a few thousand rows at most.
-            wanted.extend(feed.rows.range(feed.tokens.len()).map(|offset| (first_row + offset) as u32));
+            wanted.extend(feed.rows.range(feed.tokens.len()).map(|offset| first_row + offset));
         }
-        let hidden = self.network.forward(&places, &spans, &mut self.sequences)?;
+        let hidden = self.network.hidden(&places, &spans, &mut self.sequences)?;
         if !wanted.is_empty() {
-            let width = self.limits.logits_width;
-            let rows = self.network.logits(&hidden, &wanted)?;
-            with_values(&rows, |values| logits.extend(wanted.len()).copy_from_slice(&values[..wanted.len() * width]))?;
+            self.network.logits(&hidden, &wanted, logits.extend(wanted.len()))?;
         }
         for feed in feeds {
             self.sequences[feed.slot.0].extend(feed.tokens.len());
@@ -120,18 +117,14 @@ impl Model for Gpt2Model {
         let places: Vec<Place> = tokens.iter().enumerate().map(|(position, &token)| Place { token, position }).collect();
         let spans = [Span { sequence: 0, first_row: 0, rows: count, start: 0 }];
         let mut sequence = [Sequence::new(self.shape, count)];
-        let hidden = self.network.forward(&places, &spans, &mut sequence).and_then(|hidden| self.network.normalise(&hidden));
+        let hidden = self.network.hidden(&places, &spans, &mut sequence).and_then(|hidden| self.network.normalise(&hidden));
+        let hidden = hidden.map_err(EngineError::failed)?;
         let width = self.shape.heads * self.shape.head_size;
-        let mean = hidden.and_then(|hidden| {
-            with_values(&hidden, |values| {
-                let mut mean = vec![0.0; width];
-                for row in values.chunks_exact(width).take(count) {
-                    mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += value / count as f32);
-                }
-                mean
-            })
-        });
-        mean.map_err(EngineError::failed)
+        let mut mean = vec![0.0; width];
+        for row in hidden.chunks_exact(width) {
+            mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += value / count as f32);
+        }
+        Ok(mean)
     }
 
     fn release(&mut self, slot: Slot) {

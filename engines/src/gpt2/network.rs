@@ -1,23 +1,52 @@
 //! The network: pre-LN transformer blocks with learned positions (Radford et al. 2019).
 
-use candle_core::{Device, Result, Storage, Tensor};
-use candle_nn::{LayerNorm, Module};
+use candle_core::Result;
 
 use super::architecture::Architecture;
-use super::attention::{self, Span};
+use super::attention::{self, Span, Step};
 use super::cache::{KvShape, Sequence};
-use super::linear::{Linear, MIN_ROWS};
-use super::weights::Weights;
+use super::kernels::{self, Interleaved, Isa, LayerNorm, Linear};
+use super::weights::{Weights, with_values};
 use crate::request::TokenId;
 
-/// GPT-2 with its head.
+/// One token and its place in its sequence.
+pub(super) struct Place {
+    pub(super) token: TokenId,
+    pub(super) position: usize,
+}
+
+/// A forward pass in two parts, since few rows need logits.
+pub(super) trait Forward: Send {
+    /// The last hidden states, before the last norm, `[rows, width]`; keys and values go into the sequences.
+    ///
+    /// `places` has the rows of all spans, one after the other.
+    fn hidden(&mut self, places: &[Place], spans: &[Span], sequences: &mut [Sequence]) -> Result<Vec<f32>>;
+
+    /// Hidden states after the last norm.
+    fn normalise(&mut self, hidden: &[f32]) -> Result<Vec<f32>>;
+
+    /// Logits of these rows of the hidden states, `[rows, vocabulary]`.
+    fn logits(&mut self, hidden: &[f32], rows: &[usize], logits: &mut [f32]) -> Result<()>;
+}
+
+/// GPT-2 with its head, on kernels of our own.
 pub(super) struct Network {
-    token_embedding: Tensor,
-    position_embedding: Tensor,
+    embedding: Embedding,
+    position_embedding: Vec<f32>,
     blocks: Vec<Block>,
     last_norm: LayerNorm,
     head: Linear,
     shape: KvShape,
+    isa: Isa,
+    scratch: Scratch,
+}
+
+/// The tokens' embedding.
+enum Embedding {
+    /// The head's rows.
+    Tied,
+    /// `[vocabulary, width]`.
+    Own(Vec<f32>),
 }
 
 struct Block {
@@ -29,110 +58,130 @@ struct Block {
     mlp_output: Linear,
 }
 
-/// One token and its place in its sequence.
-pub(super) struct Place {
-    pub(super) token: TokenId,
-    pub(super) position: usize,
+/// Memory that every layer of every step uses again.
+#[derive(Default)]
+struct Scratch {
+    normalised: Vec<f32>,
+    projections: Vec<f32>,
+    gathered: Vec<f32>,
+    inner: Vec<f32>,
+    change: Vec<f32>,
+    interleaved: Interleaved,
 }
 
 impl Network {
-    /// `weights` are those that [`Architecture::tensors`] names.
+    /// `weights` are those that [`Architecture::tensors`] names; each is dropped as soon as it lies in the kernels' layout.
     pub(super) fn new(architecture: &Architecture, mut weights: Weights) -> Result<Self> {
-        let blocks = (0..architecture.layers).map(|layer| Block::new(layer, architecture, &mut weights)).collect::<Result<_>>()?;
-        let token_embedding = weights.take("wte.weight")?;
-        // `[outputs, inputs]` in both cases. The view costs nothing; a second copy of the largest tensor would.
-        let head = if architecture.tied_head { token_embedding.clone() } else { weights.take("lm_head.weight")? };
+        let isa = Isa::best();
+        let blocks = (0..architecture.layers).map(|layer| Block::new(layer, architecture, &mut weights, isa)).collect::<Result<_>>()?;
+        let head = if architecture.tied_head { "wte.weight" } else { "lm_head.weight" };
+        let head = with_values(&weights.take(head)?, |head| Linear::from_rows(head, architecture.width, isa))?;
         Ok(Self {
-            position_embedding: weights.take("wpe.weight")?,
-            last_norm: norm("ln_f", architecture, &mut weights)?,
-            head: Linear::new(head.t()?, None)?,
+            embedding: if architecture.tied_head { Embedding::Tied } else { Embedding::Own(weights.take_values("wte.weight")?) },
+            position_embedding: weights.take_values("wpe.weight")?,
+            last_norm: norm("ln_f", architecture, &mut weights, isa)?,
+            head,
             shape: architecture.kv_shape(),
-            token_embedding,
+            isa,
+            scratch: Scratch::default(),
             blocks,
         })
     }
 
-    /// The last hidden states of all rows, before the last norm; keys and values go into the sequences.
-    ///
-    /// `places` has the rows of all spans, one after the other. The result has [`MIN_ROWS`] rows at least.
-    pub(super) fn forward(&self, places: &[Place], spans: &[Span], sequences: &mut [Sequence]) -> Result<Tensor> {
-        let mut x = self.embed(places)?;
-        for (layer, block) in self.blocks.iter().enumerate() {
-            let projections = block.projections.forward(&block.attention_norm.forward(&x)?)?;
-            let gathered = self.attend(layer, &projections, spans, sequences)?;
-            x = (x + block.attention_output.forward(&gathered)?)?;
-            // candle's `gelu` is the tanh form, GPT-2's `gelu_new`.
-            let inner = block.mlp_input.forward(&block.mlp_norm.forward(&x)?)?.gelu()?;
-            x = (x + block.mlp_output.forward(&inner)?)?;
+    fn embed(&self, places: &[Place]) -> Vec<f32> {
+        let width = self.last_norm.weight.len();
+        let mut x = Vec::with_capacity(places.len() * width);
+        for (row, place) in places.iter().enumerate() {
+            x.extend_from_slice(&self.position_embedding[place.position * width..][..width]);
+            let (x, token) = (&mut x[row * width..], place.token as usize);
+            match &self.embedding {
+                Embedding::Tied => self.head.add_row(token, x),
+                Embedding::Own(values) => kernels::add(x, &values[token * width..][..width]),
+            }
         }
+        x
+    }
+}
+
+impl Forward for Network {
+    fn hidden(&mut self, places: &[Place], spans: &[Span], sequences: &mut [Sequence]) -> Result<Vec<f32>> {
+        let mut x = self.embed(places);
+        let Self { blocks, shape, isa, scratch, .. } = self;
+        kernels::on_threads(places.len(), || {
+            scratch.resize(places.len(), blocks);
+            for (layer, block) in blocks.iter().enumerate() {
+                block.forward(&mut x, scratch, *isa, |projections, gathered| {
+                    attention::store(*shape, layer, projections, spans, sequences);
+                    attention::attend(Step { shape: *shape, layer, projections, spans, sequences }, gathered, *isa);
+                });
+            }
+        });
         Ok(x)
     }
 
-    /// Hidden states after the last norm.
-    pub(super) fn normalise(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.last_norm.forward(hidden)
+    fn normalise(&mut self, hidden: &[f32]) -> Result<Vec<f32>> {
+        let mut normalised = vec![0.0; hidden.len()];
+        self.last_norm.forward(hidden, &mut normalised);
+        Ok(normalised)
     }
 
-    /// Logits of these rows of the hidden states that [`Network::forward`] returns; a row of its own follows a single one.
-    pub(super) fn logits(&self, hidden: &Tensor, rows: &[u32]) -> Result<Tensor> {
-        let mut rows = rows.to_vec();
-        rows.resize(rows.len().max(MIN_ROWS), rows.first().copied().unwrap_or(0));
-        let rows = Tensor::new(rows, &Device::Cpu)?;
-        self.head.forward(&self.normalise(&hidden.index_select(&rows, 0)?)?)
-    }
-
-    fn embed(&self, places: &[Place]) -> Result<Tensor> {
-        let missing = MIN_ROWS.saturating_sub(places.len());
-        let padded = |of: fn(&Place) -> u32| {
-            let ids: Vec<u32> = places.iter().map(of).chain(std::iter::repeat_n(0, missing)).collect();
-            Tensor::new(ids, &Device::Cpu)
-        };
-        let tokens = self.token_embedding.index_select(&padded(|place| place.token)?, 0)?;
-        // Positions are below the context's length, and that has a limit far below 32 bits.
-        let positions = self.position_embedding.index_select(&padded(|place| place.position as u32)?, 0)?;
-        tokens + positions
-    }
-
-    fn attend(&self, layer: usize, projections: &Tensor, spans: &[Span], sequences: &mut [Sequence]) -> Result<Tensor> {
-        let (rows, shape) = (projections.dim(0)?, self.shape);
-        let gathered = with_values(projections, |values| {
-            attention::store(shape, layer, values, spans, sequences);
-            attention::attend(shape, layer, values, spans, sequences)
-        })?;
-        let gathered = Tensor::from_vec(gathered, (shape.heads, rows, shape.head_size), &Device::Cpu)?;
-        gathered.transpose(0, 1)?.contiguous()?.reshape((rows, shape.heads * shape.head_size))
+    fn logits(&mut self, hidden: &[f32], rows: &[usize], logits: &mut [f32]) -> Result<()> {
+        let width = self.last_norm.weight.len();
+        let hidden: Vec<f32> = rows.iter().flat_map(|row| &hidden[row * width..][..width]).copied().collect();
+        let normalised = self.normalise(&hidden)?;
+        let Self { head, scratch, .. } = self;
+        kernels::on_threads(rows.len(), || head.forward(&normalised, logits, &mut scratch.interleaved));
+        Ok(())
     }
 }
 
 impl Block {
-    fn new(layer: usize, architecture: &Architecture, weights: &mut Weights) -> Result<Self> {
+    fn new(layer: usize, architecture: &Architecture, weights: &mut Weights, isa: Isa) -> Result<Self> {
         let name = |part: &str| format!("h.{layer}.{part}");
         Ok(Self {
-            attention_norm: norm(&name("ln_1"), architecture, weights)?,
-            projections: linear(&name("attn.c_attn"), weights)?,
-            attention_output: linear(&name("attn.c_proj"), weights)?,
-            mlp_norm: norm(&name("ln_2"), architecture, weights)?,
-            mlp_input: linear(&name("mlp.c_fc"), weights)?,
-            mlp_output: linear(&name("mlp.c_proj"), weights)?,
+            attention_norm: norm(&name("ln_1"), architecture, weights, isa)?,
+            projections: linear(&name("attn.c_attn"), weights, isa)?,
+            attention_output: linear(&name("attn.c_proj"), weights, isa)?,
+            mlp_norm: norm(&name("ln_2"), architecture, weights, isa)?,
+            mlp_input: linear(&name("mlp.c_fc"), weights, isa)?,
+            mlp_output: linear(&name("mlp.c_proj"), weights, isa)?,
         })
     }
-}
 
-fn norm(name: &str, architecture: &Architecture, weights: &mut Weights) -> Result<LayerNorm> {
-    let weight = weights.take(&format!("{name}.weight"))?;
-    Ok(LayerNorm::new(weight, weights.take(&format!("{name}.bias"))?, architecture.norm_epsilon))
-}
-
-fn linear(name: &str, weights: &mut Weights) -> Result<Linear> {
-    let weight = weights.take(&format!("{name}.weight"))?;
-    Linear::new(weight, Some(weights.take(&format!("{name}.bias"))?))
-}
-
-/// Lends a contiguous f32 tensor's values without copying them.
-pub(super) fn with_values<T>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> T) -> Result<T> {
-    let (storage, layout) = tensor.storage_and_layout();
-    match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(storage), Some((start, end))) => Ok(work(&storage.as_slice::<f32>()?[start..end])),
-        _ => candle_core::bail!("a tensor that is contiguous in main memory was expected"),
+    fn forward(&self, x: &mut [f32], scratch: &mut Scratch, isa: Isa, attend: impl FnOnce(&[f32], &mut [f32])) {
+        let Scratch { normalised, projections, gathered, inner, change, interleaved } = scratch;
+        self.attention_norm.forward(x, normalised);
+        self.projections.forward(normalised, projections, interleaved);
+        attend(projections, gathered);
+        self.attention_output.forward(gathered, change, interleaved);
+        kernels::add(x, change);
+        self.mlp_norm.forward(x, normalised);
+        self.mlp_input.forward(normalised, inner, interleaved);
+        kernels::gelu(inner, self.mlp_input.outputs(), isa);
+        self.mlp_output.forward(inner, change, interleaved);
+        kernels::add(x, change);
     }
+}
+
+impl Scratch {
+    fn resize(&mut self, rows: usize, blocks: &[Block]) {
+        let Some(block) = blocks.first() else { return };
+        let width = block.mlp_output.outputs();
+        for part in [&mut self.normalised, &mut self.gathered, &mut self.change] {
+            part.resize(rows * width, 0.0);
+        }
+        self.projections.resize(rows * block.projections.outputs(), 0.0);
+        self.inner.resize(rows * block.mlp_input.outputs(), 0.0);
+    }
+}
+
+fn norm(name: &str, architecture: &Architecture, weights: &mut Weights, isa: Isa) -> Result<LayerNorm> {
+    let (weight, bias) = (weights.take_values(&format!("{name}.weight"))?, weights.take_values(&format!("{name}.bias"))?);
+    // The norm itself is computed in f32.
+    Ok(LayerNorm { weight, bias, epsilon: architecture.norm_epsilon as f32, isa })
+}
+
+fn linear(name: &str, weights: &mut Weights, isa: Isa) -> Result<Linear> {
+    let bias = weights.take_values(&format!("{name}.bias"))?;
+    with_values(&weights.take(&format!("{name}.weight"))?, |weight| Linear::from_columns(weight, bias, isa))
 }

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use candle_core::safetensors::Load;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Storage, Tensor};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use super::architecture::Architecture;
-use super::network::with_values;
 
 const WHOLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -62,6 +61,23 @@ impl Weights {
     /// If there is none of this name, which [`Weights::read`] rules out for those of the architecture.
     pub(super) fn take(&mut self, name: &str) -> candle_core::Result<Tensor> {
         self.0.remove(name).ok_or_else(|| candle_core::Error::Msg(format!("tensor {name} is missing")))
+    }
+
+    /// Gives the values of one tensor away.
+    ///
+    /// # Errors
+    /// As [`Weights::take`].
+    pub(super) fn take_values(&mut self, name: &str) -> candle_core::Result<Vec<f32>> {
+        with_values(&self.take(name)?, <[f32]>::to_vec)
+    }
+}
+
+/// Lends a contiguous f32 tensor's values without copying them.
+pub(super) fn with_values<T>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> T) -> candle_core::Result<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(storage), Some((start, end))) => Ok(work(&storage.as_slice::<f32>()?[start..end])),
+        _ => candle_core::bail!("a tensor that is contiguous in main memory was expected"),
     }
 }
 

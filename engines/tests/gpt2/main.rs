@@ -1,4 +1,4 @@
-//! GPT-2 on candle: against Transformers, in every form of a checkpoint, and bit for bit.
+//! GPT-2: against Transformers, in every form of a checkpoint, and bit for bit.
 
 #![allow(clippy::unwrap_used)] // A test that fails here fails as it should.
 

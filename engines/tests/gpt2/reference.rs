@@ -6,7 +6,7 @@ use candle_core::Device;
 use minivault_engines::model::{Model, Rows, Specials};
 use serde_json::Value;
 
-use crate::support::{greedy, load, load_with, path_from_environment, read_json, step, tiny};
+use crate::support::{Shape, greedy, load, load_plain, load_with, noise_model, path_from_environment, read_json, step, tiny};
 
 fn ids(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
@@ -37,6 +37,25 @@ fn logits_are_those_of_transformers() {
 #[test]
 fn greedy_ids_are_those_of_transformers() {
     check_greedy(&tiny());
+}
+
+#[test]
+fn the_kernels_compute_what_candle_does() {
+    let noise = |width, inner, heads| noise_model(Shape { vocabulary: 333, context: 90, width, inner, layers: 2, heads });
+    let made = [noise(20, 1030, 4), noise(192, 768, 3)];
+    let given = ["MINIVAULT_TEST_TAROTBLE", "MINIVAULT_TEST_DISTILGPT2_SHAPED"].into_iter().filter_map(path_from_environment);
+    for folder in made.iter().map(|made| made.path().to_owned()).chain([tiny()]).chain(given) {
+        let (mut plain, mut model) = (load_plain(&folder), load(&folder).unwrap().model);
+        let limits = model.limits();
+        let prompt: Vec<u32> = (0..limits.context.min(70)).map(|i| ((i * 31 + 5) % limits.logits_width) as u32).collect();
+        for (start, end) in [(0, 40), (40, 41), (41, prompt.len())] {
+            let wanted = step(&mut plain, 0, &prompt[start..end], Rows::All);
+            let seen = step(&mut model, 0, &prompt[start..end], Rows::All);
+            for (seen, wanted) in seen.iter().flatten().zip(wanted.iter().flatten()) {
+                assert!((seen - wanted).abs() < 1e-4 * wanted.abs().max(1.0), "{}: {seen}, wanted {wanted}", folder.display());
+            }
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use minivault_engines::error::Result;
-use minivault_engines::gpt2::{Gpt2Config, Gpt2Loader, Gpt2Model, LoadedGpt2};
+use minivault_engines::gpt2::{Arithmetic, Gpt2Config, Gpt2Loader, Gpt2Model, LoadedGpt2};
 use minivault_engines::model::{Feed, Logits, Model, Rows, Slot};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -31,7 +31,16 @@ pub fn load(folder: &Path) -> Result<LoadedGpt2> {
 pub fn load_with(folder: &Path, change: impl FnOnce(&mut Gpt2Config)) -> Result<LoadedGpt2> {
     let mut config = Gpt2Config::new("tested");
     change(&mut config);
-    Gpt2Loader { name: "test".into(), folder: folder.into(), origin: folder.display().to_string(), config }.load()
+    loader(folder, config).load()
+}
+
+/// The same network in candle's operations.
+pub fn load_plain(folder: &Path) -> Gpt2Model {
+    loader(folder, Gpt2Config::new("tested")).load_for(Arithmetic::Plain).unwrap().model
+}
+
+fn loader(folder: &Path, config: Gpt2Config) -> Gpt2Loader {
+    Gpt2Loader { name: "test".into(), folder: folder.into(), origin: folder.display().to_string(), config }
 }
 
 /// Feeds tokens to one slot in one step; the logits of the rows that are asked for.
