@@ -140,24 +140,25 @@ impl Gpt2Loader {
 
     /// A text file of the folder; `None` if there is none of this name.
     fn text(&self, name: &str, fingerprint: &mut Fingerprint) -> Result<Option<String>, String> {
-        let path = self.folder.join(name);
-        if !path.is_file() {
-            return Ok(None);
-        }
-        let bytes = read_file(&path)?;
-        fingerprint.add(name, &bytes);
+        let Some((path, bytes)) = self.file(name, fingerprint)? else { return Ok(None) };
         String::from_utf8(bytes).map(Some).map_err(|error| format!("{}: it isn't text: {error}", path.display()))
     }
 
     /// A JSON file of the folder; `None` if there is none of this name.
     fn json(&self, name: &str, fingerprint: &mut Fingerprint) -> Result<Option<Value>, String> {
+        let Some((path, bytes)) = self.file(name, fingerprint)? else { return Ok(None) };
+        parse_json(&path, &bytes).map(Some)
+    }
+
+    /// A file of the folder that may not be there.
+    fn file(&self, name: &str, fingerprint: &mut Fingerprint) -> Result<Option<(PathBuf, Vec<u8>)>, String> {
         let path = self.folder.join(name);
         if !path.is_file() {
             return Ok(None);
         }
         let bytes = read_file(&path)?;
         fingerprint.add(name, &bytes);
-        parse_json(&path, &bytes).map(Some)
+        Ok(Some((path, bytes)))
     }
 }
 
