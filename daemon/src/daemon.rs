@@ -1,5 +1,6 @@
 //! The daemon's life: everything opened, served, and closed in order.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use crate::server::{Times, serve};
 pub fn run(engines: Engines) -> ExitCode {
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -60,7 +61,9 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
     let Settings { engine, server, log, generation, engines } = settings;
     // What can fail at once fails before a model is loaded.
     let mut signals = Signals { interrupts: signal(SignalKind::interrupt())?, terminations: signal(SignalKind::terminate())? };
-    let listener = Listener::bind(&server.listen).await?;
+    let listener = Listener::bind(&server.listen)
+        .await
+        .map_err(|error| anyhow::anyhow!("{error}; choose another address with --listen or server.listen"))?;
     let journal = Arc::new(Journal::open(&log.path, log.queue)?);
     let engines = Arc::new(EngineTable::new(engine, engines));
     let limits = Limits { body: server.body_limit, prompt: server.max_prompt_bytes };

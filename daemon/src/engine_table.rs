@@ -190,7 +190,10 @@ impl EngineTable {
             Ok(engine) => return Phase::Ready(engine),
             Err(error) => error.to_string(),
         };
-        let Some(fallback) = &entry.fallback else { return Phase::Failed(error) };
+        let Some(fallback) = &entry.fallback else {
+            tracing::warn!(engine = entry.name, reason = error, "the engine's model can't be had");
+            return Phase::Failed(error);
+        };
         if entry.name == self.default {
             // The greeting tells it too.
             tracing::info!(engine = entry.name, fallback, reason = error, "the engine's model can't be had; its fallback answers");

@@ -25,19 +25,23 @@ pub async fn run(client: &Client, arguments: &Report, output: &mut Output) -> Re
     } else {
         output.line(&format!("minivaultd {} at {}", status.health.version, status.url))?;
         output.line(&readiness(&status.ready))?;
+        // The rest of a reason that has several lines.
+        for line in status.ready.reason.iter().flat_map(|reason| reason.lines().skip(1)) {
+            output.line(line)?;
+        }
     }
     if status.ready.status == "ready" { Ok(()) } else { Err(Failure::NotReady) }
 }
 
-/// `ready: distilgpt2`, and what else there is to know.
+/// `ready: distilgpt2`, and what else there is to know in a line.
 pub fn readiness(ready: &ReadyAnswer) -> String {
     let ReadyAnswer { status, engine, answered_by, reason } = ready;
     let mut text = match answered_by {
         Some(other) => format!("{status}: {other} in place of {engine}"),
         None => format!("{status}: {engine}"),
     };
-    if let Some(reason) = reason {
-        text.push_str(&format!(" ({reason})"));
+    if let Some(first) = reason.as_ref().and_then(|reason| reason.lines().next()) {
+        text.push_str(&format!(" ({first})"));
     }
     text
 }
@@ -51,7 +55,7 @@ mod tests {
         let mut ready = ReadyAnswer { status: "ready".into(), engine: "distilgpt2".into(), answered_by: None, reason: None };
         assert_eq!(readiness(&ready), "ready: distilgpt2");
         ready.answered_by = Some("smollm2".into());
-        ready.reason = Some("the hub cannot be reached".into());
+        ready.reason = Some("the hub cannot be reached\ntried, in order: …".into());
         assert_eq!(readiness(&ready), "ready: smollm2 in place of distilgpt2 (the hub cannot be reached)");
     }
 }

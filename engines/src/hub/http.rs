@@ -53,7 +53,7 @@ impl From<Problem> for Miss {
     fn from(problem: Problem) -> Self {
         match problem {
             Problem::Transient { message, .. } | Problem::Unreachable(message) => {
-                Self::new(message).advise("run `minivaultd pull` again once the hub can be reached; what is here already is kept")
+                Self::new(message).advise("try again once the hub can be reached; what is here already is kept")
             }
             Problem::NotFound(miss) | Problem::Final(miss) => miss,
         }
