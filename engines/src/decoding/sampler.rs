@@ -40,9 +40,10 @@ impl Sampler {
     /// [`EngineError::Failed`] when the logits are not numbers.
     pub fn choose(&mut self, logits: &mut [f32]) -> Result<TokenId> {
         // What the model itself says must be numbers; penalties and biases keep them so.
-        argmax(logits)?;
-        self.shift(logits);
-        let best = argmax(logits)?;
+        let mut best = argmax(logits)?;
+        if self.shift(logits) {
+            best = argmax(logits)?;
+        }
         let chosen = if self.settings.temperature == 0.0 { best } else { self.draw(logits, logits[best as usize]) };
         if self.counts_output() {
             *self.seen.entry(chosen).or_insert(0) += 1;
@@ -55,8 +56,8 @@ impl Sampler {
         repetition_penalty != 1.0 || presence_penalty != 0.0 || frequency_penalty != 0.0
     }
 
-    /// Biases and penalties; they touch only tokens that were named or seen.
-    fn shift(&self, logits: &mut [f32]) {
+    /// Biases and penalties; they touch only tokens that were named or seen. Returns whether there were any.
+    fn shift(&self, logits: &mut [f32]) -> bool {
         let settings = &self.settings;
         for &(id, bias) in &settings.logit_bias {
             if let Some(logit) = logits.get_mut(id as usize) {
@@ -71,6 +72,7 @@ impl Sampler {
             }
             *logit = logit.clamp(f32::MIN, f32::MAX);
         }
+        !settings.logit_bias.is_empty() || !self.seen.is_empty()
     }
 
     /// Draws from what the filters leave: temperature, then top-k, top-p and min-p.
