@@ -8,6 +8,7 @@
 //! team work alone for a while ([`Team::step`]). Who computes what has no part in any result.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -51,6 +52,8 @@ struct Shared {
     over: AtomicBool,
 }
 
+/// Tasks of a job for each thread, so that one that is held up leaves its share to the others.
+const TASKS_PER_THREAD: usize = 4;
 /// Tasks that a job may have.
 const MAX_TASKS: usize = 0xFFFF;
 
@@ -108,19 +111,19 @@ impl Team {
     ///
     /// # Panics
     /// If one of them does.
-    pub(in crate::gpt2) fn run<F: Fn(usize) + Sync>(&self, tasks: usize, work: &F) {
+    pub(in crate::gpt2) fn run<F: Fn(usize) + Sync>(&self, tasks: usize, work: F) {
         if tasks <= 1 || self.threads() == 1 {
             return (0..tasks).for_each(work);
         }
         assert!(tasks <= MAX_TASKS, "{tasks} tasks; a job may have {MAX_TASKS}");
         unsafe fn call<F: Fn(usize) + Sync>(work: *const (), task: usize) {
-            // SAFETY: `work` is the `&F` that was turned into this pointer beside this function's address, and `Team::run` returns only
-            // when no call is under way.
+            // SAFETY: `work` is the address of the `F` that was stored beside this function's own, and `Team::run` keeps it until no call is
+            // under way.
             unsafe { (*work.cast::<F>())(task) }
         }
         let shared = &*self.shared;
         shared.call.store(call::<F> as Call as *mut (), Ordering::Relaxed);
-        shared.data.store(std::ptr::from_ref(work).cast_mut().cast(), Ordering::Relaxed);
+        shared.data.store((&raw const work).cast_mut().cast(), Ordering::Relaxed);
         shared.done.store(0, Ordering::Relaxed);
         let number = (shared.claim.load(Ordering::Relaxed) >> 32).wrapping_add(1);
         shared.claim.store(number << 32 | (tasks as u64) << 16, Ordering::SeqCst);
@@ -130,6 +133,12 @@ impl Team {
         shared.claim_tasks();
         self.wait(tasks);
         assert!(!shared.panicked.load(Ordering::Relaxed), "a kernel panicked on one of its threads");
+    }
+
+    /// As [`Team::run`], in which the calls share the numbers below `count` out in ranges.
+    pub(in crate::gpt2) fn share_out(&self, count: usize, work: impl Fn(Range<usize>) + Sync) {
+        let tasks = if self.threads() == 1 { 1 } else { count.min(TASKS_PER_THREAD * self.threads()) };
+        self.run(tasks, |task| work(count * task / tasks..count * (task + 1) / tasks));
     }
 
     fn wait(&self, tasks: usize) {
@@ -240,7 +249,7 @@ mod tests {
             for tasks in [0, 1, 2, 7, 100] {
                 for _ in 0..200 {
                     let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
-                    team.step(|| team.run(tasks, &|task| _ = counts[task].fetch_add(1, Ordering::Relaxed)));
+                    team.step(|| team.run(tasks, |task| _ = counts[task].fetch_add(1, Ordering::Relaxed)));
                     assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{threads} threads, {tasks} tasks");
                 }
             }
@@ -255,7 +264,7 @@ mod tests {
                 std::thread::yield_now();
             }
             let count = AtomicUsize::new(0);
-            team.run(8, &|_| _ = count.fetch_add(1, Ordering::Relaxed));
+            team.run(8, |_| _ = count.fetch_add(1, Ordering::Relaxed));
             assert_eq!(count.into_inner(), 8);
         }
     }
@@ -263,7 +272,7 @@ mod tests {
     #[test]
     fn a_panic_reaches_the_caller() {
         let team = Team::new(2);
-        let outcome = catch_unwind(AssertUnwindSafe(|| team.run(4, &|task| assert!(task != 2, "no"))));
+        let outcome = catch_unwind(AssertUnwindSafe(|| team.run(4, |task| assert!(task != 2, "no"))));
         assert!(outcome.is_err());
     }
 
@@ -274,7 +283,7 @@ mod tests {
             let caller = std::thread::current().id();
             let arrived = AtomicBool::new(false);
             // Each thread takes one task; the worker's takes long.
-            team.run(2, &|_| {
+            team.run(2, |_| {
                 if std::thread::current().id() == caller {
                     while !arrived.load(Ordering::SeqCst) {
                         std::hint::spin_loop();
