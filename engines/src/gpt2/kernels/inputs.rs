@@ -172,7 +172,9 @@ impl Work for Encode<'_> {
 }
 
 /// Puts a row's words in their places among those of `ROWS` rows.
-#[inline(always)]
+///
+/// A function of its own, compiled for the lowest machine: with AVX-512 compilers take its scattering stores, which are slower.
+#[inline(never)]
 fn spread<const ROWS: usize>(encoded: &[u32], words: &mut [u32], row: usize) {
     for (words, &word) in words.as_chunks_mut::<ROWS>().0.iter_mut().zip(encoded) {
         words[row] = word;
