@@ -102,11 +102,8 @@ async fn what_cannot_be_evaluated_is_told() {
     check(EvalArguments { against: Some("two".into()), ..arguments(long.path()) }, "there is no engine `two`; there are one").await;
     check(arguments(Path::new("nowhere")), "nowhere can't be read: No such file or directory (os error 2)").await;
     check(arguments(short.path()), "the text has 1 tokens; it takes 2 at least, one to predict the other from").await;
-    check(
-        EvalArguments { window: Some(513), ..arguments(long.path()) },
-        "--window is 513; it must be from 2 to 512, the engines' context",
-    )
-    .await;
+    check(EvalArguments { window: Some(513), ..arguments(long.path()) }, "--window is 513; it must be from 2 to 512, the engines' context")
+        .await;
 }
 
 #[tokio::test]

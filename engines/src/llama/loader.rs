@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::config::LlamaConfig;
 use super::description::Description;
 use super::gguf::{Gguf, Texts};
-use super::network::{LlamaNetwork, Size};
+use super::network::LlamaNetwork;
 use super::vocabulary::LlamaVocabulary;
 use super::{log, processor};
 use crate::error::{EngineError, Result};
@@ -50,8 +50,7 @@ impl LlamaLoader {
         let description = Description::of(&gguf).map_err(|reason| self.unusable(&reason))?;
         let context = self.config.context_of(description.context_length)?;
         let model = Arc::new(self.load(backend, &gguf)?);
-        let size = Size { slots: self.config.slots, step_tokens: self.config.step_tokens, context, threads: self.config.threads() };
-        let mut network = LlamaNetwork::new(backend, &model, size).map_err(|error| self.unusable(&error.to_string()))?;
+        let mut network = LlamaNetwork::new(backend, &model, &self.config, context).map_err(|error| self.unusable(&error.to_string()))?;
         let no_spellings = Texts::default();
         let vocabulary = Arc::new(LlamaVocabulary::new(model.clone(), &description, gguf.tokens().unwrap_or(&no_spellings)));
         drop(gguf);

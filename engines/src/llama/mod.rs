@@ -28,7 +28,7 @@ mod network;
 mod processor;
 mod vocabulary;
 
-pub use config::LlamaConfig;
+pub use config::{CacheType, FlashAttention, LlamaConfig};
 pub use description::Description;
 pub use loader::LlamaLoader;
 pub use vocabulary::LlamaVocabulary;
