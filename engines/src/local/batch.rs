@@ -111,12 +111,11 @@ impl Batch {
 
     /// Whether nothing can be done until something arrives. Texts that are being read may hold every slot meanwhile.
     fn is_idle(&self) -> bool {
-        let can_join = !self.free.is_empty();
-        let can_be_read = |job: &ReadJob| can_join || job.reading.slot.is_some();
+        let all_held = self.free.is_empty();
         self.running.is_empty()
             && self.embeddings.is_empty()
-            && !(can_join && !self.waiting.is_empty())
-            && !self.readings.iter().any(can_be_read)
+            && (self.waiting.is_empty() || all_held)
+            && self.readings.iter().all(|job| all_held && job.reading.slot.is_none())
     }
 
     fn take(&mut self, job: Job, model: &mut dyn Model) {
