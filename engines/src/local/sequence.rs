@@ -2,7 +2,7 @@
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use crate::decoding::{Sampler, StopMatcher, Stopping, WholeCharacters, logprobs};
+use crate::decoding::{Logprobs, Sampler, StopMatcher, Stopping, WholeCharacters};
 use crate::error::{EngineError, Result};
 use crate::generation::{Finish, FinishReason, TextEvent, Token, Usage};
 use crate::model::Vocabulary;
@@ -104,8 +104,10 @@ impl Sequence {
     }
 
     fn next_event(&mut self, logits: &mut [f32], vocabulary: &dyn Vocabulary) -> Result<Progress> {
-        let raw = self.logprobs.map(|_| logits.to_vec());
-        let id = self.sampler.choose(logits)?;
+        let (id, found) = match self.logprobs {
+            None => (self.sampler.choose(logits)?, None),
+            Some(alternatives) => self.sampler.choose_with_logprobs(logits, alternatives).map(|(id, found)| (id, Some(found)))?,
+        };
         if vocabulary.end_tokens().contains(&id) {
             self.flush();
             self.finish(FinishReason::EndOfText);
@@ -116,11 +118,8 @@ impl Sequence {
         let mut bytes = Vec::new();
         vocabulary.push_bytes(id, &mut bytes);
         let text = self.characters.push(&bytes);
-        let mut token = Token { id, bytes, logprob: None, top: Vec::new() };
-        if let (Some(raw), Some(alternatives)) = (raw, self.logprobs) {
-            let found = logprobs(&raw, id, alternatives);
-            (token.logprob, token.top) = (Some(found.chosen), found.top);
-        }
+        let (logprob, top) = found.map_or((None, Vec::new()), |Logprobs { chosen, top }| (Some(chosen), top));
+        let token = Token { id, bytes, logprob, top };
         match self.stop.push(&text) {
             Stopping::Stopped { text, stop } => {
                 self.tell(text, vec![token]);
