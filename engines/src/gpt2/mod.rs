@@ -57,6 +57,9 @@ pub struct Gpt2Config {
     /// Whether embeddings are offered: the mean of the last hidden states.
     #[serde(default)]
     pub embeddings: bool,
+    /// Whether guesses at the next tokens are verified beside them, which makes text that repeats faster and changes no answer.
+    #[serde(default = "Gpt2Config::default_speculation")]
+    pub speculation: bool,
 }
 
 impl Gpt2Config {
@@ -69,6 +72,7 @@ impl Gpt2Config {
             queue: Self::default_queue(),
             step_tokens: Self::default_step_tokens(),
             embeddings: false,
+            speculation: Self::default_speculation(),
         }
     }
 
@@ -92,6 +96,10 @@ impl Gpt2Config {
 
     fn default_step_tokens() -> usize {
         256
+    }
+
+    fn default_speculation() -> bool {
+        true
     }
 
     async fn find(&self, opening: &Opening) -> Result<Found> {
@@ -120,6 +128,8 @@ impl Backend for Gpt2 {
     async fn open(&self, opening: &Opening, config: &Gpt2Config) -> Result<Arc<dyn TextEngine>> {
         let Found { path, origin } = config.find(opening).await?;
         let loader = Gpt2Loader { name: opening.name.clone(), folder: path, origin, config: config.clone() };
-        Ok(Arc::new(LocalEngine::start(LocalOptions { queue: config.queue }, loader).await?))
+        // Bitwise, so neither changes an answer.
+        let options = LocalOptions { queue: config.queue, reuse: true, speculation: config.speculation };
+        Ok(Arc::new(LocalEngine::start(options, loader).await?))
     }
 }

@@ -53,7 +53,7 @@ impl Backend for LlamaCpp {
         processor::check_instructions()?;
         let Found { path, origin } = find(opening, config).await?;
         let loader = LlamaLoader { name: opening.name.clone(), file: path, origin, config: config.clone() };
-        Ok(Arc::new(LocalEngine::start(LocalOptions { queue: config.queue }, loader).await?))
+        Ok(Arc::new(LocalEngine::start(LocalOptions { queue: config.queue, ..LocalOptions::default() }, loader).await?))
     }
 }
 
