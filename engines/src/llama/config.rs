@@ -7,6 +7,7 @@ use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 use crate::error::{EngineError, Result};
 use crate::registry::check_range;
+use crate::text_engine::Determinism;
 use crate::threads::{Threads, available};
 
 /// Sequences that llama.cpp takes in one context.
@@ -56,6 +57,13 @@ pub struct LlamaConfig {
     /// Whether attention is computed in one pass that keeps no matrix of scores.
     #[serde(default)]
     pub flash_attention: FlashAttention,
+    /// Whether a prompt that starts as an earlier one did is computed from where they part.
+    #[serde(default)]
+    pub reuse: Reuse,
+    /// Whether guesses at the next tokens are verified beside them. What llama.cpp computes depends on how many tokens it computes at once, so
+    /// the engine promises nothing with it.
+    #[serde(default)]
+    pub speculation: bool,
     /// Maps the file instead of reading it. It loads faster and shares memory between processes; the process dies should the file shrink meanwhile.
     #[serde(default)]
     pub mmap: bool,
@@ -82,6 +90,18 @@ pub enum CacheType {
     F16,
     /// 8 bits, with a scale for each 32 of them: about half the memory, and a small error. It needs flash attention.
     Q8_0,
+}
+
+/// Whether a prompt that starts as an earlier one did is computed from where they part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reuse {
+    /// Every prompt is computed whole.
+    #[default]
+    Off,
+    /// What is in the cache isn't computed again. On llama.cpp a token's logits depend on how the tokens before it were fed, so the engine
+    /// promises nothing with it.
+    Fast,
 }
 
 /// Whether attention is computed in one pass that keeps no matrix of scores.
@@ -138,6 +158,8 @@ impl LlamaConfig {
             ubatch: None,
             cache_type: CacheType::F16,
             flash_attention: FlashAttention::Auto,
+            reuse: Reuse::Off,
+            speculation: false,
             mmap: false,
         }
     }
@@ -165,6 +187,11 @@ impl LlamaConfig {
             check_range("context", context, 1..=i32::MAX as usize / self.slots)?;
         }
         Ok(())
+    }
+
+    /// What may be relied on when a request is run again.
+    pub(super) fn determinism(&self) -> Determinism {
+        if self.reuse == Reuse::Fast || self.speculation { Determinism::None } else { Determinism::Serial }
     }
 
     /// Tokens of one slot, given what the model was trained for.
@@ -216,6 +243,14 @@ mod tests {
         };
         check(unlike, "`cache_type` is q8_0, which needs flash attention, but `flash_attention` is false");
         check(|config| config.context = Some(0), "`context` is 0; it must be from 1 to 268435455");
+    }
+
+    #[test]
+    fn what_changes_bits_is_off_and_declared_where_it_is_on() {
+        let plain = LlamaConfig::new("m.gguf");
+        assert_eq!((plain.reuse, plain.speculation, plain.determinism()), (Reuse::Off, false, Determinism::Serial));
+        assert_eq!(LlamaConfig { reuse: Reuse::Fast, ..plain.clone() }.determinism(), Determinism::None);
+        assert_eq!(LlamaConfig { speculation: true, ..plain }.determinism(), Determinism::None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{log, processor};
 use crate::error::{EngineError, Result};
 use crate::local::Serve;
 use crate::model::{Model, ModelLoader};
-use crate::text_engine::{Capabilities, Determinism, EngineInfo};
+use crate::text_engine::{Capabilities, EngineInfo};
 
 /// Alignment that ggml demands of tensors in a mapped file.
 const MAPPED_ALIGNMENT: u32 = 32;
@@ -74,7 +74,7 @@ impl LlamaLoader {
             source: self.origin.clone(),
             fingerprint: fingerprint(&self.file).map_err(|error| self.unusable(&format!("reading it failed: {error}")))?,
             context_length: context,
-            determinism: Determinism::Serial,
+            determinism: self.config.determinism(),
             capabilities: Capabilities { chat_template: vocabulary.has_chat_template(), logprobs: true, tokenize: true, embeddings: false },
         })
     }
