@@ -26,7 +26,7 @@ async fn an_answer_has_the_documented_form() {
     let id = answer["id"].as_str().unwrap();
     let expected = json!({
         "response": "one two", "id": id, "model": "scripted", "finish_reason": "length", "seed": 7,
-        "usage": {"prompt_tokens": 1, "completion_tokens": 7, "total_tokens": 8}
+        "usage": {"prompt_tokens": 1, "completion_tokens": 7, "total_tokens": 8, "cached_tokens": 0}
     });
     assert_eq!(answer, expected);
 }

@@ -64,6 +64,9 @@ pub struct Gpt2Config {
     /// Threads that compute.
     #[serde(default)]
     pub threads: Threads,
+    /// Whether guesses at the next tokens are verified beside them, which makes text that repeats faster and changes no answer.
+    #[serde(default = "Gpt2Config::default_speculation")]
+    pub speculation: bool,
 }
 
 /// How the weights of linear layers and embeddings are kept in memory; sums, norms and the KV cache are f32 always.
@@ -91,6 +94,7 @@ impl Gpt2Config {
             embeddings: false,
             dtype: Dtype::default(),
             threads: Threads::default(),
+            speculation: Self::default_speculation(),
         }
     }
 
@@ -115,6 +119,10 @@ impl Gpt2Config {
 
     fn default_step_tokens() -> usize {
         256
+    }
+
+    fn default_speculation() -> bool {
+        true
     }
 
     async fn find(&self, opening: &Opening) -> Result<Found> {
@@ -147,6 +155,8 @@ impl Backend for Gpt2 {
     async fn open(&self, opening: &Opening, config: &Gpt2Config) -> Result<Arc<dyn TextEngine>> {
         let Found { path, origin } = config.find(opening).await?;
         let loader = Gpt2Loader { name: opening.name.clone(), folder: path, origin, config: config.clone() };
-        Ok(Arc::new(LocalEngine::start(LocalOptions { queue: config.queue }, loader).await?))
+        // Bitwise, so neither changes an answer.
+        let options = LocalOptions { queue: config.queue, reuse: true, speculation: config.speculation };
+        Ok(Arc::new(LocalEngine::start(options, loader).await?))
     }
 }
