@@ -1,5 +1,6 @@
 //! Clients that read streams, and what they saw.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -43,9 +44,9 @@ impl Answer {
         self.pieces.first().map_or(f64::NAN, |first| milliseconds(*first - self.asked))
     }
 
-    /// Between pieces, in milliseconds, with the instant at which each gap ends.
-    pub fn gaps(&self) -> impl Iterator<Item = (Instant, f64)> {
-        self.pieces.windows(2).map(|pair| (pair[1], milliseconds(pair[1] - pair[0])))
+    /// From each piece of text to the next.
+    pub fn gaps(&self) -> impl Iterator<Item = Range<Instant>> {
+        self.pieces.windows(2).map(|pair| pair[0]..pair[1])
     }
 
     /// Tokens per second after the first one.
@@ -66,6 +67,8 @@ pub struct Load {
     pub gap: f64,
     /// The gap that one in a hundred exceeds, in milliseconds.
     pub long_gap: f64,
+    /// Tokens of all prompts; 0 where the server doesn't tell.
+    pub prompt_tokens: usize,
 }
 
 /// Asks all questions at once and reads the answers to their ends.
@@ -79,13 +82,15 @@ pub async fn ask_all(server: &Server, questions: &[Question]) -> Result<Load> {
     let tokens: usize = answers.iter().map(|answer| answer.tokens).sum();
     let speed = tokens as f64 / begin.elapsed().as_secs_f64();
     let firsts: Vec<f64> = answers.iter().map(Answer::first).collect();
-    let gaps: Vec<f64> = answers.iter().flat_map(Answer::gaps).map(|(_, gap)| gap).collect();
-    Ok(Load { speed, first: quantile(&firsts, 0.5), gap: quantile(&gaps, 0.5), long_gap: quantile(&gaps, 0.99) })
+    let gaps: Vec<f64> = answers.iter().flat_map(Answer::gaps).map(|gap| milliseconds(gap.end - gap.start)).collect();
+    let prompt_tokens = answers.iter().map(|answer| answer.prompt_tokens).sum();
+    Ok(Load { speed, first: quantile(&firsts, 0.5), gap: quantile(&gaps, 0.5), long_gap: quantile(&gaps, 0.99), prompt_tokens })
 }
 
-/// A client with a connection of its own.
+/// A client that opens a connection for each question: llama-server closes those that have carried a stream.
 pub fn client() -> reqwest::Client {
-    reqwest::Client::new()
+    // It fails where no TLS can be had, which is never asked for.
+    reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap_or_default()
 }
 
 /// Asks one question and reads the answer to its end.
@@ -101,6 +106,7 @@ pub async fn ask(client: &reqwest::Client, server: &Server, question: &Question)
 /// # Errors
 /// It was refused, or the answer broke off.
 pub async fn ask_and_tell(client: &reqwest::Client, server: &Server, question: &Question, mut tell: impl FnMut(usize)) -> Result<Answer> {
+    let Question { tokens, .. } = question;
     let (path, body) = request(server.dialect, question);
     let mut answer =
         Answer { tokens: 0, prompt_tokens: 0, cached_tokens: None, text: String::new(), asked: Instant::now(), pieces: Vec::new() };
@@ -124,7 +130,7 @@ pub async fn ask_and_tell(client: &reqwest::Client, server: &Server, question: &
     if server.dialect == Dialect::Original {
         answer.tokens = answer.pieces.len();
     }
-    ensure!(answer.tokens > 0, "{}'s answer broke off", server.name);
+    ensure!(answer.tokens == *tokens, "{}'s answer has {} of {tokens} tokens", server.name, answer.tokens);
     Ok(answer)
 }
 

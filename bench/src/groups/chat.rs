@@ -8,7 +8,7 @@ use crate::case::Dtype;
 use crate::load::{Question, ask, client};
 use crate::row::{Better, Heading, Row};
 use crate::server::Server;
-use crate::turns::turn_by_turn;
+use crate::turns::{Reached, median, part, turn_by_turn};
 
 /// Slots of both servers.
 const SLOTS: usize = 8;
@@ -48,20 +48,34 @@ async fn row(bench: &Bench, model: &str, mut sides: [Result<Server>; 2]) -> Row 
         Ok(server) => second_turn(bench, server, round).await,
         Err(cause) => Err(crate::turns::copy(cause)),
     })
-    .await;
-    let theirs = reached.pop().unwrap_or_else(|| Ok(Vec::new()));
-    let ours = reached.pop().unwrap_or_else(|| Ok(Vec::new()));
+    .await
+    .into_iter();
+    let mut next = || reached.next().unwrap_or_else(|| Ok(Vec::new()));
+    let (ours, theirs) = (next(), next());
     let what = format!("{model}, second turn of a chat with 400 tokens of history, time to first token");
-    Heading { group: "chat", what: &what, unit: "ms", better: Better::Less }.row(&ours, "llama-server", &theirs, Some(1.0))
+    let heading = Heading { group: "chat", what: &what, unit: "ms", better: Better::Less };
+    let mut row = heading.row(&part(&ours, |turn| turn.first), "llama-server", &part(&theirs, |turn| turn.first), Some(1.0));
+    let remembered = |reached: &Reached<Turn>| {
+        reached.as_ref().map_or(f64::NAN, |turns| median(&turns.iter().map(|turn| turn.cached).collect::<Vec<_>>()))
+    };
+    row.note.get_or_insert_with(|| format!("tokens not computed again: {} of ours, {} of theirs", remembered(&ours), remembered(&theirs)));
+    row
 }
 
-/// Milliseconds from the second question to its first token.
-async fn second_turn(bench: &Bench, server: &Server, round: usize) -> Result<f64> {
+/// What was seen of a second turn.
+struct Turn {
+    /// Milliseconds to its first token.
+    first: f64,
+    /// Tokens of its prompt that were not computed again.
+    cached: f64,
+}
+
+async fn second_turn(bench: &Bench, server: &Server, round: usize) -> Result<Turn> {
     let client = client();
     let prompt = bench.words.text(FIRST, 2 * round as u64);
     let first = ask(&client, server, &Question { prompt: prompt.clone(), tokens: ANSWER, cache: true }).await?;
     let more = bench.words.text(SECOND, 2 * round as u64 + 1);
     let second = ask(&client, server, &Question { prompt: format!("{prompt}{}{more}", first.text), tokens: 4, cache: true }).await?;
     ensure!(first.prompt_tokens >= FIRST / 2, "{}'s prompt had {} tokens", server.name, first.prompt_tokens);
-    Ok(second.first())
+    Ok(Turn { first: second.first(), cached: second.cached_tokens.unwrap_or_default() as f64 })
 }

@@ -1,5 +1,6 @@
 //! A long prompt joins eight busy streams: how long it waits, and how long they do.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -8,7 +9,7 @@ use tokio::sync::watch;
 
 use super::Bench;
 use crate::case::Dtype;
-use crate::load::{Question, ask, ask_and_tell, client};
+use crate::load::{Answer, Question, ask, ask_and_tell, client, milliseconds};
 use crate::row::{Better, Heading, Row};
 use crate::server::Server;
 use crate::turns::{part, quantile, turn_by_turn};
@@ -67,17 +68,16 @@ async fn joining(bench: &Bench, server: &Server, round: usize) -> Result<Joining
             ask_and_tell(&client(), server, &question, tell).await
         }
     }));
+    // Made before: making it would keep the streams from being read.
+    let one_more = client();
     let joiner = async {
         seen.wait_for(|all| all.iter().all(|&pieces| pieces >= UNDER_WAY)).await.context("the streams have ended")?;
-        ask(&client(), server, &question(STREAMS, JOINER, 2)).await
+        ask(&one_more, server, &question(STREAMS, JOINER, 2)).await
     };
     let (streams, joiner) = tokio::try_join!(streams, joiner)?;
     let arrived = *joiner.pieces.first().context("the long prompt got no text")?;
-    let meanwhile = |end: &Instant, gap: f64| {
-        let begin = *end - std::time::Duration::from_secs_f64(gap / 1e3);
-        *end > joiner.asked && begin < arrived
-    };
-    let gaps: Vec<f64> =
-        streams.iter().flat_map(|stream| stream.gaps()).filter(|(end, gap)| meanwhile(end, *gap)).map(|(_, gap)| gap).collect();
+    let meanwhile = |gap: &Range<Instant>| gap.end > joiner.asked && gap.start < arrived;
+    let gaps = streams.iter().flat_map(Answer::gaps).filter(meanwhile);
+    let gaps: Vec<f64> = gaps.map(|gap| milliseconds(gap.end - gap.start)).collect();
     Ok(Joining { first: joiner.first(), long_gap: quantile(&gaps, 0.99) })
 }
