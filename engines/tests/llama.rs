@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use minivault_engines::chat::ChatMessage;
 use minivault_engines::llama::{LlamaConfig, LlamaLoader, LlamaVocabulary};
 use minivault_engines::model::{Feed, Logits, Model, Rows, Slot, Specials, TokenKind, Vocabulary};
-use minivault_engines::{Determinism, EngineError, EngineInfo, TokenId};
+use minivault_engines::{Determinism, EngineError, EngineInfo, Threads, TokenId};
 
 const TAROTBLE_IDS: [TokenId; 24] =
     [265, 521, 366, 261, 492, 356, 271, 966, 321, 297, 464, 280, 414, 318, 942, 83, 392, 891, 304, 261, 14, 199, 505, 298];
@@ -32,7 +32,7 @@ fn from_environment(name: &str) -> Option<PathBuf> {
 }
 
 fn loader(file: &Path) -> LlamaLoader {
-    let config = LlamaConfig { threads: Some(1), ..LlamaConfig::new("test") };
+    let config = LlamaConfig { threads: Threads::exactly(1).unwrap(), ..LlamaConfig::new("test") };
     LlamaLoader { name: "test".into(), file: file.into(), origin: "a test".into(), config }
 }
 

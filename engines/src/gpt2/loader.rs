@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::Gpt2Config;
 use super::architecture::{Architecture, end_tokens};
+use super::kernels::Team;
 use super::model::Gpt2Model;
 use super::network::{Forward, Network};
 use super::plain::PlainNetwork;
@@ -36,7 +37,7 @@ pub struct Gpt2Loader {
 pub enum Arithmetic {
     /// Kernels of our own.
     Kernels,
-    /// candle's operations: slower, and there to compare with.
+    /// candle's operations, always in f32: slower, and there to compare with.
     Plain,
 }
 
@@ -74,7 +75,10 @@ impl Gpt2Loader {
         let vocabulary = self.vocabulary(&architecture, &mut fingerprint)?;
         let weights = Weights::read(&self.folder, &architecture, |name, bytes| fingerprint.add(name, bytes))?;
         let network: candle_core::Result<Box<dyn Forward>> = match arithmetic {
-            Arithmetic::Kernels => Network::new(&architecture, weights).map(|network| Box::new(network) as _),
+            Arithmetic::Kernels => {
+                let team = Team::new(self.config.threads.count());
+                Network::new(&architecture, weights, self.config.dtype, team).map(|network| Box::new(network) as _)
+            }
             Arithmetic::Plain => PlainNetwork::new(&architecture, weights).map(|network| Box::new(network) as _),
         };
         let network = network.map_err(|error| error.to_string())?;

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::error::Result;
 use crate::registry::check_range;
+use crate::threads::{Threads, available};
 
 /// Sequences that llama.cpp takes in one context.
 const MAX_SLOTS: usize = 256;
@@ -39,8 +40,9 @@ pub struct LlamaConfig {
     pub step_tokens: usize,
     /// Tokens of one request, prompt and output together; the model's own context, at most 2048, if left out.
     pub context: Option<usize>,
-    /// Threads that compute, 1 to 512; one less than the machine runs at once if left out.
-    pub threads: Option<usize>,
+    /// Threads that compute, 1 to 512; one less than this process may run at once for `auto`.
+    #[serde(default)]
+    pub threads: Threads,
     /// Maps the file instead of reading it. It loads faster and shares memory between processes; the process dies should the file shrink meanwhile.
     #[serde(default)]
     pub mmap: bool,
@@ -70,7 +72,7 @@ impl LlamaConfig {
             queue: default_queue(),
             step_tokens: default_step_tokens(),
             context: None,
-            threads: None,
+            threads: Threads::Auto,
             mmap: false,
         }
     }
@@ -84,7 +86,7 @@ impl LlamaConfig {
         check_range("queue", self.queue, 1..=MAX_QUEUE)?;
         // Every slot has one token in a step while it generates.
         check_range("step_tokens", self.step_tokens, self.slots..=MAX_STEP_TOKENS)?;
-        if let Some(threads) = self.threads {
+        if let Some(threads) = self.threads.asked() {
             check_range("threads", threads, 1..=MAX_THREADS)?;
         }
         if let Some(context) = self.context {
@@ -109,8 +111,7 @@ impl LlamaConfig {
     /// ggml's threads wait for each other by spinning, so one that doesn't get its core holds up all of them: on two busy cores the
     /// conformance kit took 253 s with two threads and 0.7 s with one. Leaving a core to others avoids that.
     pub(super) fn threads(&self) -> usize {
-        let spare_one = || std::thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).clamp(1, MAX_THREADS);
-        self.threads.unwrap_or_else(spare_one)
+        self.threads.count_or(available().saturating_sub(1).min(MAX_THREADS))
     }
 }
 
@@ -130,7 +131,7 @@ mod tests {
         check(|config| config.slots = 257, "`slots` is 257; it must be from 1 to 256");
         check(|config| config.queue = 0, "`queue` is 0; it must be from 1 to 65536");
         check(|config| config.step_tokens = 3, "`step_tokens` is 3; it must be from 8 to 4096");
-        check(|config| config.threads = Some(0), "`threads` is 0; it must be from 1 to 512");
+        check(|config| config.threads = Threads::exactly(513).unwrap(), "`threads` is 513; it must be from 1 to 512");
         check(|config| config.context = Some(0), "`context` is 0; it must be from 1 to 268435455");
     }
 

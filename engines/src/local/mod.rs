@@ -5,6 +5,7 @@
 
 mod admission;
 mod batch;
+mod reading;
 mod sequence;
 mod serve;
 
@@ -18,7 +19,7 @@ use crate::error::{EngineError, Result};
 use crate::generation::Generation;
 use crate::model::ModelLoader;
 use crate::request::{GenerateRequest, TokenId};
-use crate::text_engine::{Embedding, EngineInfo, Health, State, TextEngine};
+use crate::text_engine::{Embedding, EngineInfo, Health, LogitRows, State, TextEngine};
 
 use admission::Front;
 pub use serve::Serve;
@@ -108,6 +109,14 @@ impl TextEngine for LocalEngine {
             embeddings.push(answer.await.unwrap_or(Err(EngineError::Stopped))?);
         }
         Ok(embeddings)
+    }
+
+    async fn logits(&self, tokens: &[TokenId]) -> Result<LogitRows> {
+        let jobs = self.jobs.as_ref().ok_or(EngineError::Stopped)?.downgrade();
+        if let State::Failed(reason) = self.shared.state() {
+            return Err(EngineError::Unavailable(reason));
+        }
+        Ok(self.front.admit_reading(tokens, jobs)?.rows())
     }
 }
 

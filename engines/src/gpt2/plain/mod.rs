@@ -5,9 +5,8 @@ use candle_nn::{LayerNorm, Module};
 
 use self::linear::{Linear, MIN_ROWS};
 use super::architecture::Architecture;
-use super::attention::{self, Span, Step};
 use super::cache::{KvShape, Sequence};
-use super::kernels::Isa;
+use super::kernels::{self, Isa, Span, Step, Team};
 use super::network::{Forward, Place};
 use super::weights::{Weights, with_values};
 
@@ -21,6 +20,7 @@ pub(super) struct PlainNetwork {
     last_norm: LayerNorm,
     head: Linear,
     shape: KvShape,
+    team: Team,
 }
 
 struct Block {
@@ -38,12 +38,13 @@ impl PlainNetwork {
         let blocks = (0..architecture.layers).map(|layer| Block::new(layer, architecture, &mut weights)).collect::<Result<_>>()?;
         let token_embedding = weights.take("wte.weight")?;
         // `[outputs, inputs]` in both cases. The view costs nothing; a second copy of the largest tensor would.
-        let head = if architecture.tied_head { token_embedding.clone() } else { weights.take("lm_head.weight")? };
+        let head = if architecture.tied_head { token_embedding.clone() } else { weights.take(&architecture.head())? };
         Ok(Self {
             position_embedding: weights.take("wpe.weight")?,
             last_norm: norm("ln_f", architecture, &mut weights)?,
             head: Linear::new(head.t()?, None)?,
             shape: architecture.kv_shape(),
+            team: Team::new(1),
             token_embedding,
             blocks,
         })
@@ -65,8 +66,8 @@ impl PlainNetwork {
         let (rows, shape) = (projections.dim(0)?, self.shape);
         let mut gathered = vec![0.0; rows * shape.heads * shape.head_size];
         with_values(projections, |projections| {
-            attention::store(shape, layer, projections, spans, sequences);
-            attention::attend(Step { shape, layer, projections, spans, sequences }, &mut gathered, Isa::best());
+            kernels::store(shape, layer, projections, spans, sequences);
+            kernels::attend(Step { shape, layer, projections, spans, sequences }, &mut gathered, Isa::best(), &self.team);
         })?;
         Tensor::from_vec(gathered, (rows, shape.heads * shape.head_size), &Device::Cpu)
     }
