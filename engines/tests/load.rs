@@ -35,14 +35,14 @@ async fn open(tables: &[serde_json::Value]) -> Arc<dyn TextEngine> {
 
 /// Greedy and seeded, short and long; some repeat what their prompt says, some begin alike, some end at a stop string.
 fn requests() -> Vec<GenerateRequest> {
-    let list = "one two three, one two three, one two three, one two";
-    let system = "You read the cards for people who ask. Be brief and be kind. ";
+    // The models' contexts are short, and one of them counts bytes.
+    let system = "Read the cards. ";
     let prompts = |index: usize| match index % 5 {
-        0 => format!("{system}Question {}:", index / 10),
-        1 => list[..20 + index % 30].to_owned(),
-        2 => format!("The best thing to do is{}", " very".repeat(index % 7)),
-        3 => format!("{system}{list}"),
-        _ => format!("Once upon a time {index} 🥊"),
+        0 => format!("{system}{}:", index / 10),
+        1 => "one two, one two, one two"[..9 + index % 16].to_owned(),
+        2 => format!("It is{}", " very".repeat(index % 4)),
+        3 => format!("{system}{system}"),
+        _ => format!("Once upon {index} 🥊"),
     };
     let sampling = |index: usize| match index % 4 {
         0 => Sampling::greedy(),
@@ -52,7 +52,7 @@ fn requests() -> Vec<GenerateRequest> {
     };
     let request = |index: usize| GenerateRequest {
         sampling: sampling(index),
-        stop: if index % 6 == 0 { vec!["the".into(), "two three, one two".into()] } else { Vec::new() },
+        stop: if index % 6 == 0 { vec!["the".into(), "two, one tw".into()] } else { Vec::new() },
         logprobs: (index % 8 == 0).then_some(3),
         ..GenerateRequest::text(prompts(index), MaxTokens::AtMost(10 + index * 7 % 60))
     };
