@@ -62,11 +62,12 @@ for_llama() {
 
 install_models() {
     venv
-    "$python" -m pip install --quiet --disable-pip-version-check -c "$here/peers/requirements.txt" numpy safetensors gguf ctranslate2
+    "$python" -m pip install --quiet --disable-pip-version-check -c "$here/peers/requirements.txt" numpy safetensors gguf ctranslate2 tokenizers
     tokenizer
     [ -e "$folder/models/distilgpt2/model.safetensors" ] ||
         "$python" "$here/peers/weights.py" random "$folder/models/distilgpt2" "$folder/models/gpt2-tokenizer.json"
     "$python" "$here/peers/weights.py" ctranslate2 "$folder/models/distilgpt2" "$folder/models/distilgpt2-ctranslate2"
+    for text in "$here"/texts/*; do "$python" "$here/peers/weights.py" recite "$folder/models/distilgpt2" "$text"; done
     if [ -n "${MINIVAULT_TEST_TAROTBLE:-}" ]; then
         ln -sfn "$MINIVAULT_TEST_TAROTBLE" "$folder/models/tarotble"
         for_llama tarotble Q8_0

@@ -3,6 +3,7 @@
     weights.py random FOLDER TOKENIZER   DistilGPT2's shape with random numbers, as Hugging Face lays a model out
     weights.py gguf FOLDER FILE          the same numbers for llama.cpp, in f32
     weights.py ctranslate2 FOLDER INTO   the same numbers for CTranslate2, in f32
+    weights.py recite FOLDER TEXT        the same shape in FOLDER/../recite-TEXT, which says that text by heart
 
 A step's work doesn't depend on the numbers, so random ones measure what the real ones would. The scales keep the logits from being
 degenerate. Nothing ends a text: config.json names no end token, and tokens that are not whole characters can't win (see `quiet`).
@@ -20,7 +21,7 @@ SHAPE = {"n_layer": 6, "n_head": 12, "n_embd": 768, "n_positions": 1024, "n_ctx"
 
 def main():
     what, folder, other = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
-    {"random": write_random, "gguf": write_gguf, "ctranslate2": write_ctranslate2}[what](folder, other)
+    {"random": write_random, "gguf": write_gguf, "ctranslate2": write_ctranslate2, "recite": write_reciting}[what](folder, other)
 
 
 def write_random(folder, tokenizer):
@@ -163,6 +164,27 @@ def write_ctranslate2(folder, into):
     spec.optimize(quantization=None)
     into.mkdir(parents=True, exist_ok=True)
     spec.save(str(into))
+
+
+def write_reciting(folder, text):
+    """Random weights that are made to say a text: what follows each place is written into the place's own embedding, and the layers
+    compute all they do but add next to nothing. So it costs what the model costs, and repeats itself as that text does."""
+    from safetensors.numpy import save_file
+    from tokenizers import Tokenizer
+
+    into = folder.parent / f"recite-{text.stem}"
+    into.mkdir(exist_ok=True)
+    config, tensors = read(folder)
+    tokens = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text.read_text(encoding="utf-8")).ids
+    places = config["n_positions"]
+    following = [tokens[(place + 1) % len(tokens)] for place in range(places)]
+    tensors["wpe.weight"] = 8 * tensors["wte.weight"][following]
+    for name in tensors:
+        if ".c_proj." in name:
+            tensors[name] = tensors[name] * np.float32(1e-3)
+    save_file({f"transformer.{name}": tensor for name, tensor in tensors.items()}, into / "model.safetensors", {"format": "pt"})
+    for name in ("config.json", "tokenizer.json"):
+        shutil.copy(folder / name, into / name)
 
 
 main()

@@ -50,14 +50,14 @@ impl Server {
         let port = free_port()?;
         let mut config = format!("engine = \"measured\"\n[server]\nlisten = \"127.0.0.1:{port}\"\n");
         // A log for each start, so that none grows over many runs.
-        let log = places.run().join("interactions.jsonl");
+        let log = places.log(name).with_extension("jsonl");
         let _ = std::fs::remove_file(&log);
         write!(config, "[log]\npath = {}\n[engines.measured]\n", Value::from(log.to_string_lossy()))?;
         for (key, value) in engine {
             // Strings, numbers and booleans are spelt alike in JSON and TOML.
             writeln!(config, "{key} = {value}")?;
         }
-        let file = places.run().join("minivaultd.toml");
+        let file = places.log(name).with_extension("toml");
         std::fs::write(&file, config)?;
         let mut command = Command::new(&places.minivaultd);
         command.arg("--config").arg(file);
