@@ -52,8 +52,8 @@ fn requests() -> Vec<GenerateRequest> {
     };
     let request = |index: usize| GenerateRequest {
         sampling: sampling(index),
-        stop: if index % 6 == 0 { vec!["the".into(), "two, one tw".into()] } else { Vec::new() },
-        logprobs: (index % 8 == 0).then_some(3),
+        stop: if index.is_multiple_of(6) { vec!["the".into(), "two, one tw".into()] } else { Vec::new() },
+        logprobs: index.is_multiple_of(8).then_some(3),
         ..GenerateRequest::text(prompts(index), MaxTokens::AtMost(10 + index * 7 % 60))
     };
     (0..REQUESTS).map(request).collect()
