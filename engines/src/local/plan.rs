@@ -4,7 +4,7 @@ use super::sequence::Sequence;
 
 /// The share of a step that prompts may take while others are being answered: a long prompt costs them at most a quarter of a
 /// full step for each of their tokens.
-const PROMPT_SHARE_BESIDE_ANSWERS: usize = 4;
+const PROMPT_SHARE_BESIDE_ANSWERS: usize = 1;
 /// Rows of a step with drafts, all sequences together: up to there an additional row is much cheaper than a step.
 const WIDEST_WITH_DRAFTS: usize = 16;
 /// A step of so many rows computes as long as it reads weights, so a row of `n` costs about `n / (n + 5)` of what a token costs

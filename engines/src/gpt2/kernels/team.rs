@@ -4,8 +4,8 @@
 //! the smaller ones take, so the workers look for the next job for a moment (`SPINS`) before they sleep; an idle team uses no CPU.
 //!
 //! Tasks are claimed one by one, so a thread that is slow leaves its share to the others. One that loses its core in the middle of a
-//! task holds up the job, and where other processes want the cores that happens all the time: a step that waited too long makes the
-//! team work alone for a while ([`Team::step`]). Who computes what has no part in any result.
+//! task holds up the job. Where that costs more than its help is worth, the caller works alone for a while ([`Team::step`]). Who
+//! computes what has no part in any result.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 /// How often a thread looks before it sleeps: some 50 us, as long as the gaps between the jobs of a step.
 const SPINS: u32 = 1500;
-/// The share of a step's time that may be spent waiting for a thread that has lost its core.
-const TOLERATED_WAIT: f64 = 0.15;
-/// Steps that are taken alone after one that waited longer, and at most, when that goes on.
-const ALONE: std::ops::RangeInclusive<u32> = 4..=64;
+/// Steps over which waiting is weighed against working together.
+const OBSERVED_STEPS: u32 = 8;
+/// Steps that are taken alone when waiting was too long, and at most, when that goes on.
+const ALONE: std::ops::RangeInclusive<u32> = 8..=64;
 
 /// The calling thread and the workers that help it.
 pub(in crate::gpt2) struct Team {
@@ -29,7 +29,9 @@ pub(in crate::gpt2) struct Team {
     /// Steps still to be taken alone, and how many it would be next time.
     alone: Cell<u32>,
     penalty: Cell<u32>,
-    /// What this step has lost by waiting.
+    /// The last steps taken together: how many, how long they took, and how much of it was waiting for a thread that had lost its core.
+    observed: Cell<u32>,
+    elapsed: Cell<Duration>,
     waited: Cell<Duration>,
 }
 
@@ -77,7 +79,9 @@ impl Team {
             std::thread::Builder::new().name(format!("gpt2-{index}")).spawn(move || shared.work()).ok()
         };
         let workers = (1..threads).filter_map(worker).collect();
-        Self { shared, workers, alone: Cell::new(0), penalty: Cell::new(*ALONE.start()), waited: Cell::new(Duration::ZERO) }
+        let (alone, penalty) = (Cell::new(0), Cell::new(*ALONE.start()));
+        let (elapsed, waited) = (Cell::new(Duration::ZERO), Cell::new(Duration::ZERO));
+        Self { shared, workers, alone, penalty, observed: Cell::new(0), elapsed, waited }
     }
 
     /// Threads that work at this moment.
@@ -95,16 +99,26 @@ impl Team {
             self.alone.set(self.alone.get() - 1);
             return result;
         }
-        self.waited.set(Duration::ZERO);
         let start = Instant::now();
         let result = work();
-        if self.waited.get().as_secs_f64() > TOLERATED_WAIT * start.elapsed().as_secs_f64() {
+        self.elapsed.set(self.elapsed.get() + start.elapsed());
+        self.observed.set(self.observed.get() + 1);
+        if self.observed.get() == OBSERVED_STEPS {
+            self.weigh();
+        }
+        result
+    }
+
+    /// Whether working together has been worth it: without the waiting, as many times faster as there are threads.
+    fn weigh(&self) {
+        let (elapsed, waited) = (self.elapsed.take().as_secs_f64(), self.waited.take().as_secs_f64());
+        self.observed.set(0);
+        if waited > elapsed * (1.0 - 1.0 / self.threads() as f64) {
             self.alone.set(self.penalty.get());
             self.penalty.set((2 * self.penalty.get()).min(*ALONE.end()));
         } else {
-            self.penalty.set((self.penalty.get() - 1).max(*ALONE.start()));
+            self.penalty.set(*ALONE.start());
         }
-        result
     }
 
     /// Calls `work` with every number below `tasks` once, and returns when all calls have returned.
@@ -277,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_waits_makes_the_next_ones_solitary() {
+    fn steps_that_wait_make_the_next_ones_solitary() {
         let team = Team::new(2);
         let late = || {
             let caller = std::thread::current().id();
@@ -294,7 +308,10 @@ mod tests {
                 }
             });
         };
-        team.step(late);
+        for _ in 0..OBSERVED_STEPS {
+            assert_eq!(team.threads(), 2);
+            team.step(late);
+        }
         assert_eq!(team.threads(), 1);
         for _ in 0..*ALONE.start() {
             team.step(|| {});
