@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Overrides, Source};
 
@@ -40,10 +40,42 @@ pub enum Command {
         /// The engine [default: the default engine, and its fallback where its model can't be had]
         engine: Option<String>,
     },
+    /// Measure how well an engine predicts a text, and how far it is from a reference
+    #[command(after_help = EVALUATION)]
+    Eval(EvalArguments),
+}
+
+/// What `minivaultd eval` is told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct EvalArguments {
+    /// The engine; the name of an [engines.NAME] table
+    pub engine: String,
+
+    /// A file with the text; - reads standard input
+    pub file: PathBuf,
+
+    /// Compare with this engine [default: the engine's own model as exactly as its backend computes it]
+    #[arg(long, value_name = "OTHER")]
+    pub against: Option<String>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Read the text in windows of so many tokens, at least 2 [default: 512, or the context where that is shorter]
+    #[arg(long, value_name = "TOKENS")]
+    pub window: Option<usize>,
+
+    /// Read no more than this of the text
+    #[arg(long, value_name = "TOKENS")]
+    pub limit: Option<usize>,
 }
 
 const CONFIGURATION: &str = "Built-in defaults, the configuration file, the environment and these flags override each other in this \
      order. A variable is named for its key: MINIVAULTD_SERVER__LISTEN is `listen` in [server].";
+
+const EVALUATION: &str = "The text is cut into windows that don't overlap, and the tokens in the second half of each are scored, so that every \
+     one of them has at least half a window before it. A rest that fills no window is left out.";
 
 impl Arguments {
     /// Where the configuration is to be read from: what the flags say, and this process's environment and working directory.
@@ -98,6 +130,17 @@ mod tests {
         let named = Some(Command::Pull { engine: Some("smollm2".into()) });
         assert_eq!(pull("minivaultd pull smollm2"), Ok((None, named.clone())));
         assert_eq!(pull("minivaultd pull smollm2 --engine mine"), Ok((Some("mine".into()), named)));
+    }
+
+    #[test]
+    fn eval_takes_an_engine_a_text_and_how() {
+        let eval = |line: &str| parse(line).map(|arguments| arguments.command);
+        let plain = EvalArguments { engine: "a".into(), file: "b.txt".into(), against: None, json: false, window: None, limit: None };
+        assert_eq!(eval("minivaultd eval a b.txt"), Ok(Some(Command::Eval(plain.clone()))));
+        let full = EvalArguments { against: Some("c".into()), json: true, window: Some(64), limit: Some(1000), ..plain };
+        assert_eq!(eval("minivaultd eval --against c --json --window 64 a b.txt --limit 1000"), Ok(Some(Command::Eval(full))));
+        assert_eq!(eval("minivaultd eval a"), Err(ErrorKind::MissingRequiredArgument));
+        assert_eq!(eval("minivaultd eval a b --window x"), Err(ErrorKind::ValueValidation));
     }
 
     #[test]

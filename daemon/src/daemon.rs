@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::arguments::{Arguments, Command};
 use crate::config::{self, Listen, Loaded, Settings};
 use crate::engine_table::EngineTable;
+use crate::eval;
 use crate::listener::Listener;
 use crate::routes::{App, Limits, router};
 use crate::server::{Times, serve};
@@ -52,6 +53,7 @@ async fn obey(engines: &Engines, arguments: Arguments) -> anyhow::Result<()> {
                 println!("{}", path.display());
             }
         }
+        Some(Command::Eval(arguments)) => eval::run(settings.engines, &arguments).await?,
         None => live(settings).await?,
     }
     Ok(())

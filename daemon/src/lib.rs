@@ -6,6 +6,7 @@
 //!
 //! - [`arguments`], [`config`]: the command line and the configuration
 //! - [`daemon`]: opens everything, serves, and closes everything in order
+//! - [`eval`]: `minivaultd eval`, what an engine makes of a text
 //! - [`listener`]: TCP and Unix sockets
 //! - [`body`]: JSON bodies, and what is wrong with them
 //!
@@ -17,6 +18,7 @@ pub mod config;
 pub mod daemon;
 pub mod engine_table;
 pub mod error;
+pub mod eval;
 pub mod interaction;
 pub mod listener;
 mod nearest;

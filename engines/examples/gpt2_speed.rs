@@ -1,17 +1,17 @@
-//! How fast GPT-2 is on its kernels, against candle's operations: both in one process, turn by turn, medians.
+//! How fast GPT-2 is on its kernels in each dtype, against candle's operations: all in one process, turn by turn, medians.
 //!
 //! ```text
 //! cargo run -p minivault-engines --no-default-features --example gpt2_speed -- FOLDER [ROUNDS]
 //! ```
 //!
 //! FOLDER has a GPT-2 in Hugging Face layout; `engines/tests/data/make_gpt2_reference.py distilgpt2-shaped FOLDER` makes one of
-//! DistilGPT2's shape. `RAYON_NUM_THREADS` sets the number of threads.
+//! DistilGPT2's shape.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use minivault_engines::error::{EngineError, Result};
-use minivault_engines::gpt2::{Arithmetic, Gpt2Config, Gpt2Loader, Gpt2Model};
+use minivault_engines::gpt2::{Arithmetic, Dtype, Gpt2Config, Gpt2Loader, Gpt2Model};
 use minivault_engines::model::{Feed, Logits, Model, Rows, Slot};
 
 /// What is measured: `steps` steps of so many tokens for each of so many sequences, after `before` tokens.
@@ -36,23 +36,29 @@ fn main() -> Result<()> {
     let usage = || EngineError::Unavailable("usage: gpt2_speed FOLDER [ROUNDS]".to_owned());
     let folder = PathBuf::from(arguments.next().ok_or_else(usage)?);
     let rounds: usize = arguments.next().map_or(Ok(5), |rounds| rounds.parse()).map_err(|_| usage())?;
-    let mut plain = load(&folder, Arithmetic::Plain)?;
-    let mut kernels = load(&folder, Arithmetic::Kernels)?;
-    println!("| tokens/s, median of {rounds} | plain candle | kernels | ratio |\n|---|---|---|---|");
-    for case in &CASES {
-        let mut speeds = [Vec::new(), Vec::new()];
+    let mut models = [
+        load(&folder, Arithmetic::Plain, Dtype::F32)?,
+        load(&folder, Arithmetic::Kernels, Dtype::F32)?,
+        load(&folder, Arithmetic::Kernels, Dtype::Bf16)?,
+        load(&folder, Arithmetic::Kernels, Dtype::Q8)?,
+    ];
+    println!("| tokens/s, median of {rounds} | plain candle | f32 | bf16 | q8 |\n|---|---|---|---|---|");
+    let only = std::env::var("ONLY").unwrap_or_default();
+    for case in CASES.iter().filter(|case| case.name.contains(&only)) {
+        let mut speeds = [const { Vec::new() }; 4];
         for _ in 0..rounds.max(1) {
-            speeds[0].push(case.speed(&mut plain)?);
-            speeds[1].push(case.speed(&mut kernels)?);
+            for (model, speeds) in models.iter_mut().zip(&mut speeds) {
+                speeds.push(case.speed(model)?);
+            }
         }
-        let [plain, kernels] = speeds.map(median);
-        println!("| {} | {plain:.1} | {kernels:.1} | {:.2} |", case.name, kernels / plain);
+        let [plain, f32, bf16, q8] = speeds.map(median);
+        println!("| {} | {plain:.1} | {f32:.1} | {bf16:.1} | {q8:.1} |", case.name);
     }
     Ok(())
 }
 
-fn load(folder: &Path, arithmetic: Arithmetic) -> Result<Gpt2Model> {
-    let config = Gpt2Config { slots: 16, step_tokens: 512, ..Gpt2Config::new("measured") };
+fn load(folder: &Path, arithmetic: Arithmetic, dtype: Dtype) -> Result<Gpt2Model> {
+    let config = Gpt2Config { slots: 16, step_tokens: 512, dtype, ..Gpt2Config::new("measured") };
     let loader = Gpt2Loader { name: "speed".to_owned(), folder: folder.to_path_buf(), origin: folder.display().to_string(), config };
     Ok(loader.load_for(arithmetic)?.model)
 }

@@ -9,6 +9,7 @@
 //! - [`registry`]: backends by name, those of this crate and those of others
 //! - [`model`]: the seam for local engines
 //! - [`local`]: admission, the engine's thread, continuous batching
+//! - [`threads`], [`turn`]: how many threads compute, and whose turn it is
 //! - [`decoding`]: sampling, stop strings, whole characters
 //! - [`chat`]: conversations and chat templates
 //! - [`hub`]: where model files come from
@@ -31,9 +32,12 @@ pub mod request;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod text_engine;
+pub mod threads;
+pub mod turn;
 
 pub use error::EngineError;
 pub use generation::{Beginning, Completion, Finish, FinishReason, Generation, TextEvent, Token, Usage};
 pub use registry::{Backend, Engines, Opening};
 pub use request::{Constraint, GenerateRequest, MaxTokens, Prompt, Sampling, TokenId};
-pub use text_engine::{Capabilities, Circumstance, Determinism, Embedding, EngineInfo, Health, State, TextEngine};
+pub use text_engine::{Capabilities, Circumstance, Determinism, Embedding, EngineInfo, Health, LogitRows, State, TextEngine};
+pub use threads::Threads;

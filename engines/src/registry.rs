@@ -29,6 +29,12 @@ pub trait Backend: Send + Sync + 'static {
         Ok(())
     }
 
+    /// The same model as exactly as this backend computes it, for `minivaultd eval` to compare with. `None`: the configuration is that already,
+    /// or nothing more exact is to be had of the same files.
+    fn reference(&self, _config: &Self::Config) -> Option<Self::Config> {
+        None
+    }
+
     /// Fetches the model's files ahead of time and tells where they are.
     ///
     /// # Errors
@@ -120,6 +126,11 @@ impl Prepared {
         self.0.fetch(opening).await
     }
 
+    /// The same backend with the configuration of [`Backend::reference`].
+    pub fn reference(&self) -> Option<Self> {
+        self.0.reference()
+    }
+
     /// Opens the engine.
     ///
     /// # Errors
@@ -144,6 +155,7 @@ impl<B: Backend> AnyBackend for Arc<B> {
 }
 
 trait AnyPrepared: Send + Sync {
+    fn reference(&self) -> Option<Prepared>;
     fn fetch<'a>(&'a self, opening: &'a Opening) -> BoxFuture<'a, Result<Vec<PathBuf>>>;
     fn open<'a>(&'a self, opening: &'a Opening) -> BoxFuture<'a, Result<Arc<dyn TextEngine>>>;
 }
@@ -154,6 +166,11 @@ struct Checked<B: Backend> {
 }
 
 impl<B: Backend> AnyPrepared for Checked<B> {
+    fn reference(&self) -> Option<Prepared> {
+        let config = self.backend.reference(&self.config)?;
+        Some(Prepared(Box::new(Self { backend: self.backend.clone(), config })))
+    }
+
     fn fetch<'a>(&'a self, opening: &'a Opening) -> BoxFuture<'a, Result<Vec<PathBuf>>> {
         Box::pin(self.backend.fetch(opening, &self.config))
     }

@@ -1,12 +1,15 @@
 //! `TextEngine`: all that the daemon ever sees of an engine.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_core::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
 use crate::generation::Generation;
+use crate::model::Logits;
 use crate::request::{GenerateRequest, TokenId};
 
 /// Something that turns a prompt into text.
@@ -48,11 +51,25 @@ pub trait TextEngine: Send + Sync {
         Err(self.unsupported("embeddings"))
     }
 
+    /// Reads a text, of tokens as [`TextEngine::tokenize`] gives them, for the logits after each of its tokens. What the model expects before
+    /// a prompt is put in front by the engine.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`], or [`EngineError::InvalidRequest`] for an empty text, one that is longer than the context, or a token
+    /// outside the vocabulary.
+    async fn logits(&self, _tokens: &[TokenId]) -> Result<LogitRows> {
+        Err(self.unsupported("logits"))
+    }
+
     /// The error for something this engine never does.
     fn unsupported(&self, what: &str) -> EngineError {
         EngineError::Unsupported { engine: self.info().name.clone(), what: what.to_owned() }
     }
 }
+
+/// Rows of logits as wide as the vocabulary, one after each token of a text, a few at a time. They are computed as they are taken; dropping
+/// it ends the reading.
+pub type LogitRows = Pin<Box<dyn Stream<Item = Result<Logits>> + Send>>;
 
 /// The vector of one text.
 #[derive(Debug, Clone, PartialEq)]

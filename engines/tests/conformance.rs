@@ -8,7 +8,7 @@ use figment::Figment;
 use figment::value::Value;
 use minivault_engines::error::Result;
 use minivault_engines::testkit::conformance::{Open, Subject, check};
-use minivault_engines::{Circumstance, EngineError, Engines, Opening, TextEngine};
+use minivault_engines::{Circumstance, Determinism, EngineError, Engines, Opening, TextEngine};
 
 /// Opens an engine from a table of the configuration.
 async fn open(backend: &str, table: serde_json::Value) -> Result<Arc<dyn TextEngine>> {
@@ -83,6 +83,17 @@ async fn smollm2_passes_the_conformance_kit() {
     let Some(file) = given("MINIVAULT_TEST_SMOLLM2") else { return };
     let table = serde_json::json!({"model": file, "slots": 3, "queue": 4, "context": 256, "threads": 1});
     check(&subject("llama-cpp", table, "Once upon a time", &["List the emojis 🥊🇩🇪:", "def main():", "日本語"])).await;
+}
+
+#[cfg(feature = "llama-cpp")]
+#[tokio::test]
+async fn llama_cpp_that_reuses_and_guesses_passes_the_conformance_kit() {
+    let Some(folder) = given("MINIVAULT_TEST_TAROTBLE") else { return };
+    let table =
+        serde_json::json!({"model": folder.join("tarotble-f32.gguf"), "slots": 3, "queue": 4, "reuse": "fast", "speculation": true});
+    let engine = open("llama-cpp", table.clone()).await.unwrap();
+    assert_eq!(engine.info().determinism, Determinism::None);
+    check(&Subject { reuses_prefixes: true, ..subject("llama-cpp", table, "The best thing", &TALES) }).await;
 }
 
 #[tokio::test]

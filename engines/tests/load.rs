@@ -13,9 +13,9 @@ use minivault_engines::{Completion, Engines, GenerateRequest, MaxTokens, Opening
 use serde_json::json;
 
 /// Settings of the engine that decide its arithmetic. Each has texts of its own, the same under every load.
-const ARITHMETIC: [&str; 1] = ["{}"];
+const ARITHMETIC: [&str; 3] = [r#"{"dtype": "f32"}"#, r#"{"dtype": "bf16"}"#, r#"{"dtype": "q8"}"#];
 /// Settings that change no text, whatever the arithmetic.
-const NEUTRAL: [&str; 1] = ["{}"];
+const NEUTRAL: [&str; 2] = [r#"{"threads": 1}"#, r#"{"threads": 2}"#];
 /// Tokens of a step, and sequences side by side.
 const WIDTHS: [(usize, usize); 3] = [(16, 5), (64, 24), (512, 64)];
 const REQUESTS: usize = 64;
@@ -52,8 +52,8 @@ fn requests() -> Vec<GenerateRequest> {
     };
     let request = |index: usize| GenerateRequest {
         sampling: sampling(index),
-        stop: if index % 6 == 0 { vec!["the".into(), "two, one tw".into()] } else { Vec::new() },
-        logprobs: (index % 8 == 0).then_some(3),
+        stop: if index.is_multiple_of(6) { vec!["the".into(), "two, one tw".into()] } else { Vec::new() },
+        logprobs: index.is_multiple_of(8).then_some(3),
         ..GenerateRequest::text(prompts(index), MaxTokens::AtMost(10 + index * 7 % 60))
     };
     (0..REQUESTS).map(request).collect()

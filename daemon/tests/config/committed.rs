@@ -70,3 +70,19 @@ fn the_real_backends_accept_the_defaults() {
     assert_eq!(loaded.settings.engines["distilgpt2"].backend, "gpt2");
     assert_eq!(loaded.settings.engines.contains_key("smollm2"), cfg!(feature = "llama-cpp"));
 }
+
+#[test]
+#[cfg(feature = "llama-cpp")]
+fn threads_are_a_word_or_a_number() {
+    let load = |threads: &str| Setup::file(&format!("[engines.smollm2]\nthreads = {threads}\n")).try_load_with(&Engines::builtin());
+    for threads in ["\"auto\"", "2", "\"2\""] {
+        assert!(load(threads).is_ok(), "{threads}");
+    }
+    for threads in ["0", "\"all\"", "1.5"] {
+        let error = load(threads).unwrap_err().to_string();
+        let expected = format!("config.toml:2:11: engines.smollm2.threads is {threads}; it must be \"auto\" or a whole number, 1 or more");
+        assert_eq!(error, expected);
+    }
+    let setup = Setup::new().variable("MINIVAULTD_ENGINES__SMOLLM2__THREADS", "2");
+    assert!(setup.try_load_with(&Engines::builtin()).is_ok());
+}

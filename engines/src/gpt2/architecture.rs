@@ -73,9 +73,23 @@ impl Architecture {
         KvShape { layers: self.layers, heads: self.heads, head_size: self.width / self.heads }
     }
 
+    /// The tensor that turns hidden states into logits, `[vocabulary, width]`.
+    pub(super) fn head(&self) -> String {
+        if self.tied_head { "wte.weight" } else { "lm_head.weight" }.to_owned()
+    }
+
+    /// The linear layers of the blocks in the order in which they are computed: name, inputs, outputs.
+    pub(super) fn linears(&self) -> impl Iterator<Item = (String, usize, usize)> {
+        let (width, inner) = (self.width, self.inner_width);
+        let of_a_block =
+            [("attn.c_attn", width, 3 * width), ("attn.c_proj", width, width), ("mlp.c_fc", width, inner), ("mlp.c_proj", inner, width)];
+        let named = move |layer: usize| of_a_block.map(|(linear, inputs, outputs)| (format!("h.{layer}.{linear}"), inputs, outputs));
+        (0..self.layers).flat_map(named)
+    }
+
     /// Every tensor of the network with its shape, named as in checkpoints without the prefix `transformer.`.
     pub(super) fn tensors(&self) -> BTreeMap<String, Vec<usize>> {
-        let (width, inner) = (self.width, self.inner_width);
+        let width = self.width;
         let mut tensors = BTreeMap::from([
             ("wte.weight".to_owned(), vec![self.vocabulary, width]),
             ("wpe.weight".to_owned(), vec![self.context, width]),
@@ -90,13 +104,11 @@ impl Architecture {
                 tensors.insert(format!("h.{layer}.{norm}.weight"), vec![width]);
                 tensors.insert(format!("h.{layer}.{norm}.bias"), vec![width]);
             }
+        }
+        for (linear, inputs, outputs) in self.linears() {
             // Conv1D: `[inputs, outputs]`.
-            for (linear, inputs, outputs) in
-                [("attn.c_attn", width, 3 * width), ("attn.c_proj", width, width), ("mlp.c_fc", width, inner), ("mlp.c_proj", inner, width)]
-            {
-                tensors.insert(format!("h.{layer}.{linear}.weight"), vec![inputs, outputs]);
-                tensors.insert(format!("h.{layer}.{linear}.bias"), vec![outputs]);
-            }
+            tensors.insert(format!("{linear}.weight"), vec![inputs, outputs]);
+            tensors.insert(format!("{linear}.bias"), vec![outputs]);
         }
         tensors
     }

@@ -1,4 +1,15 @@
-//! Keys and values of one sequence.
+//! Keys and values of sequences, in pages that sequences with a common beginning share.
+
+use std::sync::Arc;
+
+use super::kernels::LANES;
+
+/// Tokens of a page.
+pub(super) const PAGE: usize = 64;
+/// A head's values are padded to as many: four registers.
+const VALUES_AT_ONCE: usize = 4 * LANES;
+/// Pages that are kept for the next sequence when nobody uses them: the system takes long to give them anew.
+const KEPT_PAGES: usize = 32;
 
 /// The shape of what one token leaves in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,26 +19,100 @@ pub(super) struct KvShape {
     pub(super) head_size: usize,
 }
 
-/// One sequence's keys and values, with room for `capacity` tokens from the start, so that nothing is ever moved.
-///
-/// `[layers, heads, capacity, head_size]`: what one head reads lies in one piece.
-pub(super) struct Sequence {
+impl KvShape {
+    /// Values of a row over all heads.
+    pub(super) fn width(self) -> usize {
+        self.heads * self.head_size
+    }
+
+    /// Values of a token in one head with their padding.
+    pub(super) fn value_width(self) -> usize {
+        self.head_size.next_multiple_of(VALUES_AT_ONCE)
+    }
+
+    fn head_floats(self) -> usize {
+        PAGE * (self.head_size + self.value_width())
+    }
+}
+
+/// Keys and values of [`PAGE`] tokens in all layers and heads: `[layers, heads, keys | values]` with keys `[head_size, PAGE]`, so that
+/// those of many tokens lie side by side, and values `[PAGE, value_width]`.
+#[derive(Debug, Clone)]
+pub(super) struct Page(Vec<f32>);
+
+impl Page {
+    pub(super) fn keys(&self, shape: KvShape, layer: usize, head: usize) -> &[f32] {
+        &self.head(shape, layer, head)[..PAGE * shape.head_size]
+    }
+
+    pub(super) fn values(&self, shape: KvShape, layer: usize, head: usize) -> &[f32] {
+        &self.head(shape, layer, head)[PAGE * shape.head_size..]
+    }
+
+    fn head(&self, shape: KvShape, layer: usize, head: usize) -> &[f32] {
+        &self.0[(layer * shape.heads + head) * shape.head_floats()..][..shape.head_floats()]
+    }
+}
+
+/// Where pages come from and go to.
+#[derive(Debug)]
+pub(super) struct Pages {
     shape: KvShape,
-    capacity: usize,
+    free: Vec<Arc<Page>>,
+}
+
+impl Pages {
+    pub(super) fn new(shape: KvShape) -> Self {
+        Self { shape, free: Vec::new() }
+    }
+
+    /// A page of one's own; what is in it means nothing.
+    fn take(&mut self) -> Arc<Page> {
+        let floats = self.shape.layers * self.shape.heads * self.shape.head_floats();
+        self.free.pop().unwrap_or_else(|| Arc::new(Page(vec![0.0; floats])))
+    }
+
+    fn give_back(&mut self, pages: impl Iterator<Item = Arc<Page>>) {
+        let unshared = pages.filter(|page| Arc::strong_count(page) == 1);
+        self.free.extend(unshared);
+        self.free.truncate(KEPT_PAGES);
+    }
+}
+
+/// One sequence's keys and values.
+#[derive(Debug, Default)]
+pub(super) struct Sequence {
+    shape: Option<KvShape>,
     length: usize,
-    /// Empty until first used: a slot that never serves costs nothing.
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    pages: Vec<Arc<Page>>,
 }
 
 impl Sequence {
-    pub(super) fn new(shape: KvShape, capacity: usize) -> Self {
-        Self { shape, capacity, length: 0, keys: Vec::new(), values: Vec::new() }
-    }
-
     /// Tokens in the sequence.
     pub(super) fn length(&self) -> usize {
         self.length
+    }
+
+    /// The pages of its tokens and of those there is room for.
+    pub(super) fn pages(&self) -> &[Arc<Page>] {
+        &self.pages
+    }
+
+    /// Makes room for so many more tokens: pages that no other sequence has.
+    pub(super) fn reserve(&mut self, tokens: usize, pages: &mut Pages) {
+        self.shape = Some(pages.shape);
+        let first = self.length / PAGE;
+        if let Some(page) = self.pages.get_mut(first)
+            && Arc::get_mut(page).is_none()
+        {
+            let mut own = pages.take();
+            Arc::make_mut(&mut own).0.copy_from_slice(&page.0);
+            *page = own;
+        }
+        let count = (self.length + tokens).div_ceil(PAGE);
+        while self.pages.len() < count {
+            self.pages.push(pages.take());
+        }
     }
 
     /// Counts tokens whose keys and values have been put in every layer.
@@ -36,50 +121,76 @@ impl Sequence {
     }
 
     /// Keeps the first `length` tokens at most, and tells how many.
-    pub(super) fn truncate(&mut self, length: usize) -> usize {
+    pub(super) fn truncate(&mut self, length: usize, pages: &mut Pages) -> usize {
         self.length = self.length.min(length);
+        pages.give_back(self.pages.drain(self.length.div_ceil(PAGE).min(self.pages.len())..));
         self.length
     }
 
-    /// Takes over the first `length` tokens of another sequence of the same capacity, and tells how many there were.
-    pub(super) fn copy_prefix(&mut self, from: &Self, length: usize) -> usize {
-        let length = length.min(from.length);
-        if length == 0 {
-            return self.truncate(0);
-        }
-        self.allocate();
-        let (stride, part) = (self.capacity * self.shape.head_size, length * self.shape.head_size);
-        for (to, from) in [(&mut self.keys, &from.keys), (&mut self.values, &from.values)] {
-            for (to, from) in to.chunks_exact_mut(stride).zip(from.chunks_exact(stride)) {
-                to[..part].copy_from_slice(&from[..part]);
-            }
-        }
-        self.length = length;
-        length
+    /// Takes over the first `length` tokens of another sequence, and tells how many there were.
+    pub(super) fn copy_prefix(&mut self, from: &Self, length: usize, pages: &mut Pages) -> usize {
+        self.truncate(0, pages);
+        self.length = length.min(from.length);
+        self.pages.extend_from_slice(&from.pages[..self.length.div_ceil(PAGE)]);
+        self.length
     }
 
-    /// Writes one token's key and value in one head of one layer.
+    /// Writes one token's key and value in one head of one layer, into the room that was made for it.
     pub(super) fn put(&mut self, layer: usize, head: usize, position: usize, key: &[f32], value: &[f32]) {
-        self.allocate();
-        let size = self.shape.head_size;
-        let place = ((layer * self.shape.heads + head) * self.capacity + position) * size;
-        self.keys[place..place + size].copy_from_slice(key);
-        self.values[place..place + size].copy_from_slice(value);
+        let shape = self.shape.expect("`reserve` comes first");
+        let page = Arc::get_mut(&mut self.pages[position / PAGE]).expect("`reserve` leaves no page shared");
+        let (place, floats) = (position % PAGE, shape.head_floats());
+        let (keys, values) = page.0[(layer * shape.heads + head) * floats..][..floats].split_at_mut(PAGE * shape.head_size);
+        keys[place..].iter_mut().step_by(PAGE).zip(key).for_each(|(to, key)| *to = *key);
+        values[place * shape.value_width()..][..shape.head_size].copy_from_slice(value);
     }
+}
 
-    /// All keys and values of one head in one layer, each `[capacity, head_size]`.
-    pub(super) fn head(&self, layer: usize, head: usize) -> (&[f32], &[f32]) {
-        let stride = self.capacity * self.shape.head_size;
-        let place = (layer * self.shape.heads + head) * stride;
-        (&self.keys[place..place + stride], &self.values[place..place + stride])
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn allocate(&mut self) {
-        if self.keys.is_empty() {
-            let floats = self.shape.layers * self.shape.heads * self.capacity * self.shape.head_size;
-            // Zeroed pages come from the system untouched: memory is taken as the sequence grows.
-            self.keys = vec![0.0; floats];
-            self.values = vec![0.0; floats];
+    const SHAPE: KvShape = KvShape { layers: 2, heads: 3, head_size: 5 };
+
+    fn put(sequence: &mut Sequence, position: usize, number: f32) {
+        for (layer, head) in (0..2).flat_map(|layer| (0..3).map(move |head| (layer, head))) {
+            sequence.put(layer, head, position, &[number; 5], &[-number; 5]);
         }
+    }
+
+    fn append(sequence: &mut Sequence, pages: &mut Pages, numbers: std::ops::Range<usize>) {
+        sequence.reserve(numbers.len(), pages);
+        let first = sequence.length();
+        numbers.clone().enumerate().for_each(|(offset, number)| put(sequence, first + offset, number as f32));
+        sequence.extend(numbers.len());
+    }
+
+    fn numbers(sequence: &Sequence) -> Vec<usize> {
+        let key = |position: usize| sequence.pages()[position / PAGE].keys(SHAPE, 1, 2)[4 * PAGE + position % PAGE];
+        let value = |position: usize| sequence.pages()[position / PAGE].values(SHAPE, 1, 2)[position % PAGE * SHAPE.value_width() + 4];
+        (0..sequence.length())
+            .map(|position| {
+                assert_eq!(key(position), -value(position));
+                key(position) as usize
+            })
+            .collect()
+    }
+
+    #[test]
+    fn sequences_that_share_a_beginning_go_on_apart() {
+        let mut pages = Pages::new(SHAPE);
+        let (mut one, mut two) = (Sequence::default(), Sequence::default());
+        append(&mut one, &mut pages, 0..PAGE + 10);
+        assert_eq!(two.copy_prefix(&one, PAGE + 5, &mut pages), PAGE + 5);
+        append(&mut two, &mut pages, 500..600);
+        append(&mut one, &mut pages, 900..903);
+        assert_eq!(numbers(&one), (0..PAGE + 10).chain(900..903).collect::<Vec<_>>());
+        assert_eq!(numbers(&two), (0..PAGE + 5).chain(500..600).collect::<Vec<_>>());
+        assert!(Arc::ptr_eq(&one.pages()[0], &two.pages()[0]), "whole pages stay shared");
+        assert_eq!(two.truncate(PAGE, &mut pages), PAGE);
+        append(&mut two, &mut pages, 700..702);
+        assert_eq!(numbers(&two), (0..PAGE).chain(700..702).collect::<Vec<_>>());
+        assert_eq!((one.truncate(0, &mut pages), one.pages().len()), (0, 0));
+        assert_eq!(numbers(&two), (0..PAGE).chain(700..702).collect::<Vec<_>>());
     }
 }

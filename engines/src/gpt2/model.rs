@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::architecture::Architecture;
-use super::attention::Span;
-use super::cache::{KvShape, Sequence};
+use super::cache::{Pages, Sequence};
+use super::kernels::Span;
 use super::network::{Forward, Place};
 use crate::error::{EngineError, Result};
 use crate::model::{Feed, Limits, Logits, Model, Slot};
@@ -14,7 +14,8 @@ use crate::request::TokenId;
 pub struct Gpt2Model {
     network: Box<dyn Forward>,
     sequences: Vec<Sequence>,
-    shape: KvShape,
+    pages: Pages,
+    width: usize,
     vocabulary: usize,
     limits: Limits,
     /// Whether [`Model::embed`] is offered.
@@ -23,10 +24,10 @@ pub struct Gpt2Model {
 
 impl Gpt2Model {
     pub(super) fn new(network: Box<dyn Forward>, architecture: &Architecture, slots: usize, step_tokens: usize, embeddings: bool) -> Self {
-        let (shape, context) = (architecture.kv_shape(), architecture.context);
-        let limits = Limits { slots, step_tokens, context, logits_width: architecture.vocabulary };
-        let sequences = (0..slots).map(|_| Sequence::new(shape, context)).collect();
-        Self { network, sequences, shape, vocabulary: architecture.vocabulary, limits, embeddings }
+        let limits = Limits { slots, step_tokens, context: architecture.context, logits_width: architecture.vocabulary };
+        let sequences = (0..slots).map(|_| Sequence::default()).collect();
+        let pages = Pages::new(architecture.kv_shape());
+        Self { network, sequences, pages, width: architecture.width, vocabulary: architecture.vocabulary, limits, embeddings }
     }
 
     /// A broken promise of [`Model::step`]'s caller, in words; it would end in a panic further down.
@@ -65,6 +66,9 @@ impl Gpt2Model {
             spans.push(Span { sequence: feed.slot.0, first_row, rows: feed.tokens.len(), start });
             wanted.extend(feed.rows.range(feed.tokens.len()).map(|offset| first_row + offset));
         }
+        for feed in feeds {
+            self.sequences[feed.slot.0].reserve(feed.tokens.len(), &mut self.pages);
+        }
         let hidden = self.network.hidden(&places, &spans, &mut self.sequences)?;
         if !wanted.is_empty() {
             self.network.logits(&hidden, &wanted, logits.extend(wanted.len()))?;
@@ -90,12 +94,12 @@ impl Model for Gpt2Model {
     }
 
     fn truncate(&mut self, slot: Slot, length: usize) -> usize {
-        self.sequences.get_mut(slot.0).map_or(0, |sequence| sequence.truncate(length))
+        self.sequences.get_mut(slot.0).map_or(0, |sequence| sequence.truncate(length, &mut self.pages))
     }
 
     fn copy_prefix(&mut self, from: Slot, to: Slot, length: usize) -> usize {
         match self.sequences.get_disjoint_mut([from.0, to.0]) {
-            Ok([from, to]) => to.copy_prefix(from, length),
+            Ok([from, to]) => to.copy_prefix(from, length, &mut self.pages),
             // The same slot twice, or one that isn't there.
             Err(_) => 0,
         }
@@ -116,12 +120,14 @@ impl Model for Gpt2Model {
         self.check_tokens(tokens).map_err(EngineError::failed)?;
         let places: Vec<Place> = tokens.iter().enumerate().map(|(position, &token)| Place { token, position }).collect();
         let spans = [Span { sequence: 0, first_row: 0, rows: count, start: 0 }];
-        let mut sequence = [Sequence::new(self.shape, count)];
+        let mut sequence = [Sequence::default()];
+        sequence[0].reserve(count, &mut self.pages);
         let hidden = self.network.hidden(&places, &spans, &mut sequence).and_then(|hidden| self.network.normalise(&hidden));
+        let [mut sequence] = sequence;
+        sequence.truncate(0, &mut self.pages);
         let hidden = hidden.map_err(EngineError::failed)?;
-        let width = self.shape.heads * self.shape.head_size;
-        let mut mean = vec![0.0; width];
-        for row in hidden.chunks_exact(width) {
+        let mut mean = vec![0.0; self.width];
+        for row in hidden.chunks_exact(self.width) {
             mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += value / count as f32);
         }
         Ok(mean)

@@ -2,11 +2,11 @@
 
 use candle_core::Result;
 
+use super::Dtype;
 use super::architecture::Architecture;
-use super::attention::{self, Span, Step};
 use super::cache::{KvShape, Sequence};
-use super::kernels::{self, Interleaved, Isa, LayerNorm, Linear};
-use super::weights::{Weights, with_values};
+use super::kernels::{self, Inputs, Into, Isa, LayerNorm, Linear, Memory, Published, Span, Step, Team};
+use super::weights::Weights;
 use crate::request::TokenId;
 
 /// One token and its place in its sequence.
@@ -38,6 +38,7 @@ pub(super) struct Network {
     head: Linear,
     shape: KvShape,
     isa: Isa,
+    team: Team,
     scratch: Scratch,
 }
 
@@ -65,26 +66,29 @@ struct Scratch {
     projections: Vec<f32>,
     gathered: Vec<f32>,
     inner: Vec<f32>,
-    change: Vec<f32>,
-    interleaved: Interleaved,
+    encoded: Inputs,
 }
 
 impl Network {
-    /// `weights` are those that [`Architecture::tensors`] names; each is dropped as soon as it lies in the kernels' layout.
-    pub(super) fn new(architecture: &Architecture, mut weights: Weights) -> Result<Self> {
-        let isa = Isa::best();
-        let blocks = (0..architecture.layers).map(|layer| Block::new(layer, architecture, &mut weights, isa)).collect::<Result<_>>()?;
-        let head = if architecture.tied_head { "wte.weight" } else { "lm_head.weight" };
-        let head = with_values(&weights.take(head)?, |head| Linear::from_rows(head, architecture.width, isa))?;
+    /// `weights` are those that [`Architecture::tensors`] names; each is read when it is laid out for the kernels.
+    pub(super) fn new(architecture: &Architecture, weights: Weights, dtype: Dtype, team: Team) -> Result<Self> {
+        let head = architecture.head();
+        let linears = architecture.linears().chain([(head.clone(), architecture.width, architecture.vocabulary)]);
+        let bytes: usize = linears.map(|(_, inputs, outputs)| Linear::bytes(inputs, outputs, dtype)).sum();
+        let mut parts = Parts { weights, dtype, isa: Isa::best(), memory: Memory::new(bytes)?, epsilon: architecture.norm_epsilon as f32 };
+        tracing::info!(instructions = parts.isa.name(), ?dtype, threads = team.threads(), bytes, "laying out GPT-2's weights");
+        // In the order in which a step reads them.
+        let blocks = (0..architecture.layers).map(|layer| Block::new(layer, &mut parts)).collect::<Result<_>>()?;
         Ok(Self {
-            embedding: if architecture.tied_head { Embedding::Tied } else { Embedding::Own(weights.take_values("wte.weight")?) },
-            position_embedding: weights.take_values("wpe.weight")?,
-            last_norm: norm("ln_f", architecture, &mut weights, isa)?,
-            head,
-            shape: architecture.kv_shape(),
-            isa,
-            scratch: Scratch::default(),
             blocks,
+            last_norm: parts.norm("ln_f")?,
+            head: parts.head(&head, architecture.width, architecture.vocabulary)?,
+            embedding: if architecture.tied_head { Embedding::Tied } else { Embedding::Own(parts.weights.values("wte.weight")?) },
+            position_embedding: parts.weights.values("wpe.weight")?,
+            shape: architecture.kv_shape(),
+            isa: parts.isa,
+            team,
+            scratch: Scratch::default(),
         })
     }
 
@@ -106,13 +110,13 @@ impl Network {
 impl Forward for Network {
     fn hidden(&mut self, places: &[Place], spans: &[Span], sequences: &mut [Sequence]) -> Result<Vec<f32>> {
         let mut x = self.embed(places);
-        let Self { blocks, shape, isa, scratch, .. } = self;
-        kernels::on_threads(places.len(), || {
+        let Self { blocks, shape, isa, team, scratch, .. } = self;
+        team.step(|| {
             scratch.resize(places.len(), blocks);
             for (layer, block) in blocks.iter().enumerate() {
-                block.forward(&mut x, scratch, *isa, |projections, gathered| {
-                    attention::store(*shape, layer, projections, spans, sequences);
-                    attention::attend(Step { shape: *shape, layer, projections, spans, sequences }, gathered, *isa);
+                block.forward(&mut x, scratch, team, |projections, gathered| {
+                    kernels::store(*shape, layer, projections, spans, sequences);
+                    kernels::attend(Step { shape: *shape, layer, projections, spans, sequences }, gathered, *isa, team);
                 });
             }
         });
@@ -121,7 +125,7 @@ impl Forward for Network {
 
     fn normalise(&mut self, hidden: &[f32]) -> Result<Vec<f32>> {
         let mut normalised = vec![0.0; hidden.len()];
-        self.last_norm.forward(hidden, &mut normalised);
+        self.last_norm.forward(hidden, &mut normalised, &self.team);
         Ok(normalised)
     }
 
@@ -129,37 +133,34 @@ impl Forward for Network {
         let width = self.last_norm.weight.len();
         let hidden: Vec<f32> = rows.iter().flat_map(|row| &hidden[row * width..][..width]).copied().collect();
         let normalised = self.normalise(&hidden)?;
-        let Self { head, scratch, .. } = self;
-        kernels::on_threads(rows.len(), || head.forward(&normalised, logits, &mut scratch.interleaved));
+        let Self { head, scratch, team, .. } = self;
+        team.step(|| head.forward(&normalised, logits, Into::Place, &mut scratch.encoded, team));
         Ok(())
     }
 }
 
 impl Block {
-    fn new(layer: usize, architecture: &Architecture, weights: &mut Weights, isa: Isa) -> Result<Self> {
+    fn new(layer: usize, parts: &mut Parts) -> Result<Self> {
         let name = |part: &str| format!("h.{layer}.{part}");
         Ok(Self {
-            attention_norm: norm(&name("ln_1"), architecture, weights, isa)?,
-            projections: linear(&name("attn.c_attn"), weights, isa)?,
-            attention_output: linear(&name("attn.c_proj"), weights, isa)?,
-            mlp_norm: norm(&name("ln_2"), architecture, weights, isa)?,
-            mlp_input: linear(&name("mlp.c_fc"), weights, isa)?,
-            mlp_output: linear(&name("mlp.c_proj"), weights, isa)?,
+            attention_norm: parts.norm(&name("ln_1"))?,
+            projections: parts.linear(&name("attn.c_attn"))?,
+            attention_output: parts.linear(&name("attn.c_proj"))?,
+            mlp_norm: parts.norm(&name("ln_2"))?,
+            mlp_input: parts.linear(&name("mlp.c_fc"))?,
+            mlp_output: parts.linear(&name("mlp.c_proj"))?,
         })
     }
 
-    fn forward(&self, x: &mut [f32], scratch: &mut Scratch, isa: Isa, attend: impl FnOnce(&[f32], &mut [f32])) {
-        let Scratch { normalised, projections, gathered, inner, change, interleaved } = scratch;
-        self.attention_norm.forward(x, normalised);
-        self.projections.forward(normalised, projections, interleaved);
+    fn forward(&self, x: &mut [f32], scratch: &mut Scratch, team: &Team, attend: impl FnOnce(&[f32], &mut [f32])) {
+        let Scratch { normalised, projections, gathered, inner, encoded } = scratch;
+        self.attention_norm.forward(x, normalised, team);
+        self.projections.forward(normalised, projections, Into::Place, encoded, team);
         attend(projections, gathered);
-        self.attention_output.forward(gathered, change, interleaved);
-        kernels::add(x, change);
-        self.mlp_norm.forward(x, normalised);
-        self.mlp_input.forward(normalised, inner, interleaved);
-        kernels::gelu(inner, self.mlp_input.outputs(), isa);
-        self.mlp_output.forward(inner, change, interleaved);
-        kernels::add(x, change);
+        self.attention_output.forward(gathered, x, Into::Sum, encoded, team);
+        self.mlp_norm.forward(x, normalised, team);
+        self.mlp_input.forward(normalised, inner, Into::Gelu, encoded, team);
+        self.mlp_output.forward(inner, x, Into::Sum, encoded, team);
     }
 }
 
@@ -167,7 +168,7 @@ impl Scratch {
     fn resize(&mut self, rows: usize, blocks: &[Block]) {
         let Some(block) = blocks.first() else { return };
         let width = block.mlp_output.outputs();
-        for part in [&mut self.normalised, &mut self.gathered, &mut self.change] {
+        for part in [&mut self.normalised, &mut self.gathered] {
             part.resize(rows * width, 0.0);
         }
         self.projections.resize(rows * block.projections.outputs(), 0.0);
@@ -175,13 +176,41 @@ impl Scratch {
     }
 }
 
-fn norm(name: &str, architecture: &Architecture, weights: &mut Weights, isa: Isa) -> Result<LayerNorm> {
-    let (weight, bias) = (weights.take_values(&format!("{name}.weight"))?, weights.take_values(&format!("{name}.bias"))?);
-    // The norm itself is computed in f32.
-    Ok(LayerNorm { weight, bias, epsilon: architecture.norm_epsilon as f32, isa })
+/// What the network is put together from.
+struct Parts {
+    weights: Weights,
+    dtype: Dtype,
+    isa: Isa,
+    memory: Memory,
+    /// The norm itself is computed in f32.
+    epsilon: f32,
 }
 
-fn linear(name: &str, weights: &mut Weights, isa: Isa) -> Result<Linear> {
-    let bias = weights.take_values(&format!("{name}.bias"))?;
-    with_values(&weights.take(&format!("{name}.weight"))?, |weight| Linear::from_columns(weight, bias, isa))
+impl Parts {
+    fn norm(&mut self, name: &str) -> Result<LayerNorm> {
+        let (weight, bias) = (self.weights.values(&format!("{name}.weight"))?, self.weights.values(&format!("{name}.bias"))?);
+        Ok(LayerNorm { weight, bias, epsilon: self.epsilon, isa: self.isa })
+    }
+
+    fn linear(&mut self, name: &str) -> Result<Linear> {
+        let bias = self.weights.values(&format!("{name}.bias"))?;
+        let weight = self.weights.values(&format!("{name}.weight"))?;
+        let mut linear = Linear::zeros(weight.len() / bias.len(), bias, self.dtype, self.isa, &mut self.memory)?;
+        linear.fill(0, Published::Columns(&weight));
+        Ok(linear)
+    }
+
+    /// In parts, since it is larger than all the rest.
+    fn head(&mut self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
+        let mut linear = Linear::zeros(inputs, vec![0.0; outputs], self.dtype, self.isa, &mut self.memory)?;
+        let mut rows = Vec::new();
+        for first in (0..outputs).step_by(ROWS_AT_ONCE) {
+            self.weights.read(name, first * inputs..outputs.min(first + ROWS_AT_ONCE) * inputs, &mut rows)?;
+            linear.fill(first, Published::Rows(&rows));
+        }
+        Ok(linear)
+    }
 }
+
+/// Rows of the head that are read at once; whole panels.
+const ROWS_AT_ONCE: usize = 4096;

@@ -6,8 +6,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::LocalOptions;
+use super::reading::Reading;
 use super::sequence::{Assignment, Sequence};
-use super::serve::EmbedJob;
+use super::serve::{EmbedJob, Job};
 use crate::decoding::WholeCharacters;
 use crate::error::{EngineError, Result};
 use crate::generation::{Beginning, Generation};
@@ -80,6 +81,19 @@ impl Front {
         }
         let (answer, receiver) = oneshot::channel();
         Ok((EmbedJob { tokens, answer, _permit: permit }, receiver))
+    }
+
+    pub fn admit_reading(&self, tokens: &[TokenId], jobs: mpsc::WeakSender<Job>) -> Result<Reading> {
+        self.check_tokens("tokens", tokens)?;
+        let prefix = self.vocabulary.prompt_prefix();
+        let limit = self.limits.context.saturating_sub(prefix.len());
+        if tokens.is_empty() || tokens.len() > limit {
+            return Err(EngineError::invalid(
+                "tokens",
+                format!("a text of {} tokens can't be read; it must have 1 to {limit}", tokens.len()),
+            ));
+        }
+        Ok(Reading::new(prefix, tokens, jobs, self.place()?))
     }
 
     pub async fn tokenize(&self, text: &str) -> Result<Vec<TokenId>> {

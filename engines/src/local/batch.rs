@@ -7,12 +7,14 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use super::plan;
+use super::reading::ReadJob;
 use super::sequence::{Progress, Sequence};
 use super::serve::{EmbedJob, Job, Shared};
 use super::slots::{Seat, Slots};
 use crate::error::EngineError;
 use crate::model::{Feed, Limits, Logits, Model, Rows, Slot, Vocabulary};
 use crate::text_engine::Embedding;
+use crate::turn::Turn;
 
 /// All requests of one engine, waiting and running.
 pub(super) struct Batch {
@@ -22,11 +24,13 @@ pub(super) struct Batch {
     shared: Arc<Shared>,
     waiting: VecDeque<Sequence>,
     embeddings: VecDeque<EmbedJob>,
+    readings: VecDeque<ReadJob>,
     running: Vec<Running>,
     slots: Slots,
     /// What each running sequence feeds in the step under way.
     shares: Vec<usize>,
     logits: Logits,
+    turn: Arc<dyn Turn>,
 }
 
 struct Running {
@@ -36,7 +40,14 @@ struct Running {
 }
 
 impl Batch {
-    pub fn new(limits: Limits, vocabulary: Arc<dyn Vocabulary>, jobs: mpsc::Receiver<Job>, shared: Arc<Shared>, reuse: bool) -> Self {
+    pub fn new(
+        limits: Limits,
+        vocabulary: Arc<dyn Vocabulary>,
+        jobs: mpsc::Receiver<Job>,
+        shared: Arc<Shared>,
+        turn: Arc<dyn Turn>,
+        reuse: bool,
+    ) -> Self {
         Self {
             limits,
             vocabulary,
@@ -44,20 +55,23 @@ impl Batch {
             shared,
             waiting: VecDeque::new(),
             embeddings: VecDeque::new(),
+            readings: VecDeque::new(),
             running: Vec::with_capacity(limits.slots),
             slots: Slots::new(limits, reuse),
             shares: Vec::with_capacity(limits.slots),
             logits: Logits::new(limits.logits_width),
+            turn,
         }
     }
 
     /// Steps until the engine is dropped. Without work it sleeps on the channel.
     pub fn run(&mut self, model: &mut dyn Model) {
-        while self.take_jobs() {
+        while self.take_jobs(model) {
             self.leave(model);
             self.join(model);
             self.shared.set_active(self.running.len());
             self.embed(model);
+            self.read(model);
             if !self.running.is_empty() {
                 self.step(model);
             }
@@ -68,37 +82,60 @@ impl Batch {
     pub fn end(&mut self, error: &EngineError) {
         self.jobs.close();
         while let Ok(job) = self.jobs.try_recv() {
-            self.enqueue(job);
+            self.accept(job);
         }
         self.waiting.drain(..).chain(self.running.drain(..).map(|running| running.sequence)).for_each(|mut sequence| sequence.fail(error));
         for EmbedJob { answer, .. } in self.embeddings.drain(..) {
             // Whoever asked may be gone.
             let _ = answer.send(Err(error.clone()));
         }
+        for ReadJob { mut reading, answer } in self.readings.drain(..) {
+            reading.slot = None;
+            let _ = answer.send((reading, Err(error.clone())));
+        }
     }
 
     /// Takes what has arrived, and waits if there is nothing to do. `false`: the engine is being dropped.
-    fn take_jobs(&mut self) -> bool {
-        if self.running.is_empty() && self.waiting.is_empty() && self.embeddings.is_empty() {
+    fn take_jobs(&mut self, model: &mut dyn Model) -> bool {
+        if self.is_idle() {
             match self.jobs.blocking_recv() {
-                Some(job) => self.enqueue(job),
+                Some(job) => self.take(job, model),
                 None => return false,
             }
         }
         loop {
             match self.jobs.try_recv() {
-                Ok(job) => self.enqueue(job),
+                Ok(job) => self.take(job, model),
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }
         }
     }
 
-    fn enqueue(&mut self, job: Job) {
+    /// Whether nothing can be done until something arrives. Texts that are being read may hold every slot meanwhile.
+    fn is_idle(&self) -> bool {
+        let all_held = !self.slots.any_free();
+        self.running.is_empty()
+            && self.embeddings.is_empty()
+            && (self.waiting.is_empty() || all_held)
+            && self.readings.iter().all(|job| all_held && job.reading.slot.is_none())
+    }
+
+    fn take(&mut self, job: Job, model: &mut dyn Model) {
+        if let Some(slot) = self.accept(job) {
+            self.slots.clear(slot, model);
+        }
+    }
+
+    /// Puts a job in its queue, or returns the slot that it gives back.
+    fn accept(&mut self, job: Job) -> Option<Slot> {
         match job {
             Job::Generate(sequence) => self.waiting.push_back(*sequence),
             Job::Embed(job) => self.embeddings.push_back(job),
+            Job::Read(job) => self.readings.push_back(*job),
+            Job::Release(slot) => return Some(slot),
         }
+        None
     }
 
     /// Lets go of requests whose reader is gone.
@@ -125,9 +162,39 @@ impl Batch {
     fn embed(&mut self, model: &mut dyn Model) {
         self.embeddings.retain(|job| !job.answer.is_closed());
         if let Some(EmbedJob { tokens, answer, .. }) = self.embeddings.pop_front() {
+            let turn = self.turn.taken();
             let embedding = model.embed(&tokens).map(|vector| Embedding { vector, tokens: tokens.len() });
+            drop(turn);
             // Whoever asked may have left meanwhile.
             let _ = answer.send(embedding);
+        }
+    }
+
+    /// Takes one of the texts that are read a few tokens further, in a slot of its own.
+    fn read(&mut self, model: &mut dyn Model) {
+        let Some(ReadJob { mut reading, answer }) = self.readings.pop_front() else { return };
+        let Some(slot) = reading.slot.take().or_else(|| Some(self.slots.take(&[], std::iter::empty(), model)?.slot)) else {
+            self.readings.push_back(ReadJob { reading, answer });
+            return;
+        };
+        let rows = if answer.is_closed() {
+            Err(EngineError::Stopped)
+        } else {
+            let _turn = self.turn.taken();
+            reading.step(slot, model, self.vocabulary.size())
+        };
+        let goes_on = rows.is_ok() && !reading.is_over();
+        reading.slot = goes_on.then_some(slot);
+        let keeps_slot = match answer.send((reading, rows)) {
+            Ok(()) => goes_on,
+            // Whoever read has left; the slot is freed here and not by a message.
+            Err((mut reading, _)) => {
+                reading.slot = None;
+                false
+            }
+        };
+        if !keeps_slot {
+            self.slots.clear(slot, model);
         }
     }
 
@@ -141,7 +208,9 @@ impl Batch {
             feeds.push(Feed { slot: *slot, tokens: &unfed[..share], rows });
         }
         self.logits.clear();
+        let turn = self.turn.taken();
         let outcome = model.step(&feeds, &mut self.logits);
+        drop(turn);
         drop(feeds);
         if let Err(error) = outcome {
             tracing::error!(%error, cause = std::error::Error::source(&error).map(ToString::to_string), "a step failed; its requests end");

@@ -8,6 +8,7 @@ mod admission;
 mod batch;
 mod draft;
 mod plan;
+mod reading;
 mod sequence;
 mod serve;
 mod slots;
@@ -22,7 +23,7 @@ use crate::error::{EngineError, Result};
 use crate::generation::Generation;
 use crate::model::ModelLoader;
 use crate::request::{GenerateRequest, TokenId};
-use crate::text_engine::{Embedding, EngineInfo, Health, State, TextEngine};
+use crate::text_engine::{Embedding, EngineInfo, Health, LogitRows, State, TextEngine};
 
 use admission::Front;
 pub use serve::Serve;
@@ -117,6 +118,14 @@ impl TextEngine for LocalEngine {
             embeddings.push(answer.await.unwrap_or(Err(EngineError::Stopped))?);
         }
         Ok(embeddings)
+    }
+
+    async fn logits(&self, tokens: &[TokenId]) -> Result<LogitRows> {
+        let jobs = self.jobs.as_ref().ok_or(EngineError::Stopped)?.downgrade();
+        if let State::Failed(reason) = self.shared.state() {
+            return Err(EngineError::Unavailable(reason));
+        }
+        Ok(self.front.admit_reading(tokens, jobs)?.rows())
     }
 }
 

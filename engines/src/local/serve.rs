@@ -8,17 +8,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::admission::Front;
 use super::batch::Batch;
+use super::reading::ReadJob;
 use super::sequence::Sequence;
 use super::{LocalOptions, lock};
 use crate::error::{EngineError, Result};
-use crate::model::{Model, ModelLoader, Vocabulary};
+use crate::model::{Model, ModelLoader, Slot, Vocabulary};
 use crate::request::TokenId;
 use crate::text_engine::{Embedding, EngineInfo, Health, State};
+use crate::turn::{self, Turn};
 
 /// Handed to the loader on the engine's thread; consumed once the model is up.
 pub struct Serve {
     options: LocalOptions,
     report: Arc<Report>,
+    turn: Arc<dyn Turn>,
 }
 
 /// A way to tell [`super::LocalEngine::start`], once, how loading went.
@@ -31,10 +34,14 @@ pub(super) struct Serving {
     pub jobs: mpsc::Sender<Job>,
 }
 
-/// What the thread is asked to do. Each carries the permit that counts it.
+/// What the thread is asked to do. Each carries the permit that counts it, or is sent while one is held.
 pub(super) enum Job {
     Generate(Box<Sequence>),
     Embed(EmbedJob),
+    /// A few more rows of a text's logits.
+    Read(Box<ReadJob>),
+    /// The slot of a text that is read no further.
+    Release(Slot),
 }
 
 pub(super) struct EmbedJob {
@@ -85,7 +92,7 @@ impl Report {
 /// The body of the engine's thread.
 pub(super) fn run(options: LocalOptions, loader: Box<dyn ModelLoader>, report: oneshot::Sender<Result<Serving>>) {
     let report = Arc::new(Report(Mutex::new(Some(report))));
-    if let Err(error) = loader.run(Serve { options, report: report.clone() }) {
+    if let Err(error) = loader.run(Serve { options, report: report.clone(), turn: turn::of_this_process() }) {
         report.send(Err(error));
     }
     // Only a loader that never served is still heard here.
@@ -93,6 +100,12 @@ pub(super) fn run(options: LocalOptions, loader: Box<dyn ModelLoader>, report: o
 }
 
 impl Serve {
+    /// Computes in another turn than the one that all engines of this process share.
+    #[must_use]
+    pub fn with_turn(self, turn: Arc<dyn Turn>) -> Self {
+        Self { turn, ..self }
+    }
+
     /// Serves requests with this model until the engine is stopped or the model panics.
     ///
     /// # Errors
@@ -116,7 +129,7 @@ impl Serve {
         let front = Front::new(Arc::new(info), vocabulary.clone(), limits, places, self.options);
         self.report.send(Ok(Serving { front, shared: shared.clone(), jobs }));
 
-        let mut batch = Batch::new(limits, vocabulary, receiver, shared.clone(), self.options.reuse);
+        let mut batch = Batch::new(limits, vocabulary, receiver, shared.clone(), self.turn, self.options.reuse);
         // The model is never touched again after a panic, so what it left half done can't be seen.
         let outcome = catch_unwind(AssertUnwindSafe(|| batch.run(model)));
         match outcome {

@@ -10,6 +10,7 @@ use crate::request::{MaxTokens, Prompt, Sampling};
 use crate::testkit::conformance::{self, Subject};
 use crate::testkit::{Fault, Gate, Script, ScriptedLoader};
 use crate::text_engine::Circumstance;
+use crate::turn::Line;
 
 fn greedy(prompt: &str, max_tokens: usize) -> GenerateRequest {
     GenerateRequest { sampling: Sampling::greedy(), ..GenerateRequest::text(prompt, MaxTokens::AtMost(max_tokens)) }
@@ -259,4 +260,94 @@ async fn texts_become_vectors() {
     let vectors = engine.embed(&["ab".to_owned(), "b".to_owned()]).await.unwrap();
     assert_eq!((vectors[0].tokens, vectors[0].vector[1], vectors[1].vector[2]), (2, 0.5, 1.0));
     assert!(matches!(engine.embed(&[String::new()]).await, Err(EngineError::InvalidRequest { .. })));
+}
+
+/// A number of the rows, and for each the token that stands out.
+async fn read(engine: &LocalEngine, tokens: &[TokenId]) -> Result<Vec<TokenId>> {
+    let mut rows = engine.logits(tokens).await?;
+    let mut best = Vec::new();
+    while let Some(chunk) = rows.next().await {
+        let chunk = chunk?;
+        let stands_out = |row: &[f32]| (0..).zip(row).max_by(|a: &(TokenId, &f32), b| a.1.total_cmp(b.1)).unwrap().0;
+        best.extend((0..chunk.rows()).map(|row| stands_out(chunk.row(row))));
+    }
+    Ok(best)
+}
+
+fn bytes(text: &str) -> Vec<TokenId> {
+    text.bytes().map(TokenId::from).collect()
+}
+
+#[tokio::test]
+async fn a_text_is_read_in_steps_with_a_row_after_each_token() {
+    let script = slots(scripted("abcdefgh"), 1);
+    let engine = start(&script, 1).await;
+    let text = "abcdefgh".repeat(5);
+    for _ in 0..3 {
+        assert_eq!(read(&engine, &bytes(&text)).await.unwrap(), bytes(&format!("{}a", &text[1..])));
+    }
+    let widths: Vec<_> = script.steps().iter().take(3).map(|step| step[0].1.len()).collect();
+    assert_eq!(widths, [16, 16, 8], "no step is longer than the limits say");
+    let too_long = read(&engine, &bytes(&"a".repeat(513))).await.unwrap_err();
+    assert_eq!(too_long.to_string(), "a text of 513 tokens can't be read; it must have 1 to 512");
+    assert!(read(&engine, &[]).await.is_err() && read(&engine, &[9999]).await.is_err());
+}
+
+#[tokio::test]
+async fn whoever_stops_reading_gives_the_slot_back() {
+    let engine = start(&slots(scripted("abcdefgh"), 1), 2).await;
+    for _ in 0..3 {
+        let mut rows = engine.logits(&bytes(&"x".repeat(100))).await.unwrap();
+        rows.next().await.unwrap().unwrap();
+        // The one slot is taken, and whoever wants it waits.
+        let waiting = engine.generate(greedy("abc", 2)).await.unwrap();
+        drop(rows);
+        assert_eq!(waiting.collect().await.unwrap().text, "de");
+    }
+    let held = engine.logits(&bytes("x")).await.unwrap();
+    let busy = [engine.logits(&bytes("x")).await, engine.logits(&bytes("x")).await, engine.logits(&bytes("x")).await];
+    assert!(matches!(busy, [Ok(_), Ok(_), Err(EngineError::Busy { waiting: 2 })]), "a reading counts as a request");
+    drop(busy);
+    let mut held = held;
+    drop(engine);
+    assert!(matches!(held.next().await, Some(Err(EngineError::Stopped))), "the engine doesn't wait for whoever reads");
+}
+
+#[tokio::test]
+async fn a_failed_step_ends_the_reading_and_not_the_engine() {
+    let engine = start(&slots(Script { fault: Some(Fault::FailsAt(1)), ..scripted("abcdefgh") }, 1), 1).await;
+    let mut rows = engine.logits(&bytes(&"abcdefgh".repeat(4))).await.unwrap();
+    assert_eq!(rows.next().await.unwrap().unwrap().rows(), 16);
+    assert!(matches!(rows.next().await, Some(Err(EngineError::Failed(_)))));
+    assert!(rows.next().await.is_none());
+    assert_eq!(read(&engine, &bytes("ab")).await.unwrap(), bytes("bc"));
+}
+
+#[tokio::test]
+async fn two_engines_take_turns_and_never_step_at_once() {
+    let line = Arc::new(Line::default());
+    let gate = Gate::closed();
+    let script = || Script { gate: Some(gate.clone()), turn: Some(line.clone()), ..scripted("abcdefgh") };
+    let scripts = [script(), script()];
+    let engines = [start(&scripts[0], 1).await, start(&scripts[1], 1).await];
+    let answers = [engines[0].generate(greedy("abc", 20)).await.unwrap(), engines[1].generate(greedy("abc", 20)).await.unwrap()];
+    for step in 0..20 {
+        let (gate, line) = (gate.clone(), line.clone());
+        blocking(move || {
+            gate.wait_until_reached();
+            while line.wanted() < 2 {
+                std::thread::yield_now();
+            }
+            assert_eq!(gate.waiting(), 1, "both want to step, one may");
+            gate.allow(1);
+        })
+        .await;
+        let taken = scripts.each_ref().map(|script| script.steps().len());
+        assert!(taken[0].abs_diff(taken[1]) <= 2, "step {step}: one engine lags behind: {taken:?}");
+    }
+    gate.open();
+    for answer in answers {
+        assert_eq!(answer.collect().await.unwrap().finish.usage.completion_tokens, 20);
+    }
+    assert_eq!(line.wanted(), 0, "an idle engine doesn't hold the turn");
 }

@@ -43,6 +43,11 @@ impl Gate {
         );
     }
 
+    /// How many steps wait at the gate.
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting
+    }
+
     /// Blocks until the step may be taken.
     pub(super) fn pass(&self) {
         let mut permits = self.lock();

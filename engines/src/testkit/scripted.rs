@@ -10,6 +10,7 @@ use crate::model::{Feed, Limits, Logits, Model, ModelLoader, Slot, Specials, Tok
 use crate::registry::{Backend, Opening};
 use crate::request::TokenId;
 use crate::text_engine::{Capabilities, Determinism, EngineInfo, TextEngine};
+use crate::turn::{Line, Turn};
 
 /// What the model recites unless told otherwise, in a circle; characters of one to four bytes.
 pub const SCRIPT: &str = "Zwölf Boxkämpfer jagen Viktor quer über den Sylter Deich 🥊🇩🇪 und naïve 日本語 follow, ";
@@ -27,6 +28,8 @@ pub struct Script {
     pub gate: Option<Gate>,
     /// Goes wrong.
     pub fault: Option<Fault>,
+    /// The turn in which it computes; `None`: one of its own, so that a step that is held back holds up nobody else.
+    pub turn: Option<Arc<dyn Turn>>,
     /// Every step taken.
     pub record: Arc<Mutex<Vec<StepRecord>>>,
 }
@@ -57,6 +60,7 @@ impl Default for Script {
             limits: Limits { slots: 4, step_tokens: 16, context: 512, logits_width: ScriptedVocabulary::SIZE + 7 },
             gate: None,
             fault: None,
+            turn: None,
             record: Arc::default(),
         }
     }
@@ -264,7 +268,8 @@ impl ModelLoader for ScriptedLoader {
             determinism: Determinism::Bitwise,
             capabilities: Capabilities { chat_template: false, logprobs: true, tokenize: true, embeddings: true },
         };
-        serve.serve(info, Arc::new(ScriptedVocabulary), &mut ScriptedModel::new(self.script))
+        let turn = self.script.turn.clone().unwrap_or_else(|| Arc::new(Line::default()));
+        serve.with_turn(turn).serve(info, Arc::new(ScriptedVocabulary), &mut ScriptedModel::new(self.script))
     }
 }
 

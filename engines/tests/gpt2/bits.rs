@@ -1,12 +1,13 @@
 //! The same bits, whatever else happens.
 
-use std::process::Command;
+use std::path::Path;
 
-use minivault_engines::gpt2::Gpt2Model;
+use minivault_engines::gpt2::{Dtype, Gpt2Model};
 use minivault_engines::model::{Feed, Logits, Model, Rows, Slot};
+use minivault_engines::threads::Threads;
 use minivault_engines::{Circumstance, Determinism};
 
-use crate::support::{Shape, load, noise_model, path_from_environment, step, steps, tiny};
+use crate::support::{Shape, load, load_with, noise_model, path_from_environment, step, steps, tiny};
 
 /// One head's size is that of DistilGPT2; long enough for products that are split among threads.
 const ORDINARY: Shape = Shape { vocabulary: 600, context: 150, width: 192, inner: 768, layers: 2, heads: 3 };
@@ -39,10 +40,12 @@ impl Case {
     }
 
     fn all() -> Vec<Self> {
-        let noise = |shape| load(noise_model(shape).path()).unwrap().model;
+        let as_dtype = |folder: &Path, dtype| load_with(folder, |config| config.dtype = dtype).unwrap().model;
+        let noise = |shape, dtype| as_dtype(noise_model(shape).path(), dtype);
         let tarotble = path_from_environment("MINIVAULT_TEST_TAROTBLE").map(|folder| load(&folder).unwrap().model);
-        let models = [load(&tiny()).unwrap().model, noise(ORDINARY), noise(AWKWARD)];
-        models.into_iter().chain(tarotble).map(Self::new).collect()
+        let models = [load(&tiny()).unwrap().model, noise(ORDINARY, Dtype::F32), noise(AWKWARD, Dtype::F32)];
+        let rounded = [(ORDINARY, Dtype::Bf16), (ORDINARY, Dtype::Q8), (AWKWARD, Dtype::Q8)].map(|(shape, dtype)| noise(shape, dtype));
+        models.into_iter().chain(rounded).chain(tarotble).map(Self::new).collect()
     }
 }
 
@@ -158,35 +161,21 @@ fn a_copied_prefix_goes_on_with_the_bits_of_its_source() {
     }
 }
 
-/// Set for the processes that only print.
-const PRINT: &str = "MINIVAULT_TEST_PRINT_BITS";
-
 #[test]
 fn the_number_of_threads_changes_no_bits() {
-    let model = || load(noise_model(ORDINARY).path()).unwrap().model;
-    if std::env::var_os(PRINT).is_some() {
-        let Case { mut model, prompt, wanted } = Case::new(model());
-        let alone: Vec<_> = prompt.iter().map(|&token| bits(&step(&mut model, 1, &[token], Rows::Last)).remove(0)).collect();
-        let hash =
-            |rows: &[Vec<u32>]| rows.iter().flatten().fold(0_u64, |hash, &bits| hash.wrapping_mul(0x100_0000_01B3) ^ u64::from(bits));
-        println!("bits: {:x} {:x}", hash(&wanted), hash(&alone));
-        return;
-    }
-    let printed = |threads: &str| {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "bits::the_number_of_threads_changes_no_bits", "--nocapture"])
-            .env(PRINT, "1")
-            .env("RAYON_NUM_THREADS", threads)
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let line = text.lines().find_map(|line| line.split_once("bits: ")).map(|(_, bits)| bits.to_owned());
-        line.unwrap_or_else(|| panic!("no bits in {text}"))
-    };
-    let one = printed("1");
-    assert_eq!(one.split(' ').next(), one.split(' ').nth(1), "token by token as in one piece");
-    for threads in ["2", "3", "7"] {
-        assert_eq!(printed(threads), one, "{threads} threads");
+    let folder = noise_model(ORDINARY);
+    for dtype in [Dtype::F32, Dtype::Bf16, Dtype::Q8] {
+        let model = |threads| {
+            let threads = Threads::exactly(threads).unwrap();
+            load_with(folder.path(), |config| (config.threads, config.dtype) = (threads, dtype)).unwrap().model
+        };
+        let one = Case::new(model(1));
+        for threads in [1, 2, 3, 7] {
+            let Case { mut model, prompt, wanted } = Case::new(model(threads));
+            assert!(wanted == one.wanted, "{dtype:?}, {threads} threads");
+            let alone: Vec<_> = prompt.iter().map(|&token| bits(&step(&mut model, 1, &[token], Rows::Last)).remove(0)).collect();
+            assert!(alone == one.wanted, "{dtype:?}, {threads} threads: token by token as in one piece");
+        }
     }
 }
 

@@ -1,87 +1,147 @@
-//! Linear layers in f32.
+//! Linear layers.
 
-use super::interleave::Interleaved;
-use super::isa::Isa;
-use super::panels::{Line, OUTPUTS, Panels};
-use super::threads::share_out;
+use candle_core::Result;
+
+use super::inputs::Inputs;
+use super::isa::{Isa, Work};
+use super::lanes::{LANES, Lanes};
+use super::layout::{Line, OUTPUTS};
+use super::matrix::{Matrix, Published};
+use super::memory::Memory;
+use super::rows::gelu;
+use super::team::Team;
+use crate::gpt2::Dtype;
 
 /// `x · weight + bias`.
 pub(in crate::gpt2) struct Linear {
-    panels: Panels,
+    matrix: Matrix,
+    /// Filled up with zeros to the last panel's end.
     bias: Vec<f32>,
+    outputs: usize,
     inputs: usize,
+    dtype: Dtype,
     isa: Isa,
 }
 
+/// What becomes of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::gpt2) enum Into {
+    /// It is put in place of what was there.
+    Place,
+    /// Its gelu is.
+    Gelu,
+    /// It is added to what was there.
+    Sum,
+}
+
 impl Linear {
-    /// `weight` is `[inputs, outputs]`, the published layout of GPT-2's blocks; `bias` has one value for each output.
-    pub(in crate::gpt2) fn from_columns(weight: &[f32], bias: Vec<f32>, isa: Isa) -> Self {
-        let inputs = weight.len() / bias.len();
-        Self { panels: Panels::from_columns(weight, inputs, bias.len()), bias, inputs, isa }
+    /// With weights that are zeros until they are filled in; `bias` has one value for each output.
+    pub(in crate::gpt2) fn zeros(inputs: usize, mut bias: Vec<f32>, dtype: Dtype, isa: Isa, memory: &mut Memory) -> Result<Self> {
+        let outputs = bias.len();
+        bias.resize(outputs.next_multiple_of(OUTPUTS), 0.0);
+        Ok(Self { matrix: Matrix::zeros(inputs, outputs, dtype, memory)?, bias, outputs, inputs, dtype, isa })
     }
 
-    /// `weight` is `[outputs, inputs]`, the published layout of embeddings and heads, which have no bias.
-    pub(in crate::gpt2) fn from_rows(weight: &[f32], inputs: usize, isa: Isa) -> Self {
-        let outputs = weight.len() / inputs;
-        Self { panels: Panels::from_rows(weight, inputs, outputs), bias: vec![0.0; outputs], inputs, isa }
+    /// Puts in the weights of the outputs from `first` on, a multiple of 32: to the last output, or another multiple of 32.
+    pub(in crate::gpt2) fn fill(&mut self, first: usize, published: Published<'_>) {
+        self.matrix.fill(first / OUTPUTS, published, self.inputs);
+    }
+
+    /// Bytes that such a layer takes of its memory.
+    pub(in crate::gpt2) fn bytes(inputs: usize, outputs: usize, dtype: Dtype) -> usize {
+        Matrix::bytes(inputs, outputs, dtype)
     }
 
     pub(in crate::gpt2) fn outputs(&self) -> usize {
-        self.bias.len()
+        self.outputs
     }
 
     /// Adds one output's weights to as many values: a tied head is the embedding, too.
     pub(in crate::gpt2) fn add_row(&self, output: usize, to: &mut [f32]) {
-        self.panels.add_row(output, to);
+        self.matrix.add_row(output, to);
     }
 
-    /// `x` is `[rows, inputs]`, `y` `[rows, outputs]`; `interleaved` is there to be used again by the next layer.
-    pub(in crate::gpt2) fn forward(&self, x: &[f32], y: &mut [f32], interleaved: &mut Interleaved) {
-        let (rows, outputs) = (x.len() / self.inputs, self.outputs());
+    /// `x` is `[rows, inputs]`, `y` `[rows, outputs]`; `encoded` is there to be used again by the next layer.
+    pub(in crate::gpt2) fn forward(&self, x: &[f32], y: &mut [f32], into: Into, encoded: &mut Inputs, team: &Team) {
+        let (rows, outputs) = (x.len() / self.inputs, self.outputs);
         assert!(x.len() == rows * self.inputs && y.len() == rows * outputs, "{} inputs, {} outputs", x.len(), y.len());
-        interleaved.fill(x, self.inputs, self.isa);
-        let (interleaved, y) = (&*interleaved, Shared::new(y));
-        share_out(self.panels.count(), rows, |panels| {
-            let mut products = vec![Line::ZERO; self.isa.most_rows()];
+        encoded.fill(x, self.inputs, self.dtype, self.isa, team);
+        let (encoded, y) = (&*encoded, Shared::new(y));
+        team.share_out(self.matrix.panels(), |panels| {
+            let mut products = [Line::ZERO; MOST_ROWS];
             for index in panels {
-                let (panel, first) = (self.panels.panel(index), index * OUTPUTS);
-                let bias = &self.bias[first..outputs.min(first + OUTPUTS)];
-                for group in interleaved.groups() {
+                let first = index * OUTPUTS;
+                let (bias, count) = (&self.bias.as_chunks().0[index], OUTPUTS.min(outputs - first));
+                for group in encoded.groups() {
                     let products = &mut products[..group.rows];
-                    self.isa.product(panel, group.values, products);
-                    for (row, product) in products.iter().enumerate() {
+                    self.isa.product(self.matrix.panel(index), group.words, products);
+                    let row = |row: usize| {
                         // SAFETY: these are places of this panel's outputs in one row, and each panel belongs to one call of this
                         // closure; so nobody else has them.
-                        let y = unsafe { y.part((group.first_row + row) * outputs + first, bias.len()) };
-                        for ((y, product), bias) in y.iter_mut().zip(product.0).zip(bias) {
-                            *y = product + bias;
-                        }
-                    }
+                        unsafe { y.part((group.first_row + row) * outputs + first, count) }
+                    };
+                    self.isa.run(Finish { products, bias, into, row });
                 }
             }
         });
     }
 }
 
-/// Values of which threads write different parts at the same time.
-struct Shared<'a> {
-    start: *mut f32,
-    length: usize,
-    values: std::marker::PhantomData<&'a mut [f32]>,
+/// Of all sets of instructions.
+const MOST_ROWS: usize = 12;
+
+/// Brings products where they belong.
+struct Finish<'a, F> {
+    products: &'a mut [Line],
+    bias: &'a [f32; OUTPUTS],
+    into: Into,
+    row: F,
 }
 
-// SAFETY: it gives out parts of a `&mut [f32]`, which may go to other threads; `part` asks its callers that no two of them overlap.
-unsafe impl Sync for Shared<'_> {}
+impl<'a, F: Fn(usize) -> &'a mut [f32]> Work for Finish<'_, F> {
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Self { products, bias, into, row } = self;
+        for (index, product) in products.iter_mut().enumerate() {
+            let y = row(index);
+            let mut old = [0.0; OUTPUTS];
+            if into == Into::Sum {
+                old[..y.len()].copy_from_slice(y);
+            }
+            let parts = product.0.as_chunks_mut::<LANES>().0.iter_mut().zip(bias.as_chunks::<LANES>().0).zip(old.as_chunks::<LANES>().0);
+            for ((product, bias), old) in parts {
+                let result = L::load(product).add(L::load(bias));
+                let result = match into {
+                    Into::Place => result,
+                    Into::Gelu => gelu(result),
+                    Into::Sum => result.add(L::load(old)),
+                };
+                result.store(product);
+            }
+            y.copy_from_slice(&product.0[..y.len()]);
+        }
+    }
+}
 
-impl<'a> Shared<'a> {
-    fn new(values: &'a mut [f32]) -> Self {
+/// Values of which threads write different parts at the same time.
+pub(super) struct Shared<'a, T> {
+    start: *mut T,
+    length: usize,
+    values: std::marker::PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it gives out parts of a `&mut [T]`, which may go to other threads; `part` asks its callers that no two of them overlap.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    pub(super) fn new(values: &'a mut [T]) -> Self {
         Self { start: values.as_mut_ptr(), length: values.len(), values: std::marker::PhantomData }
     }
 
     /// # Safety
     /// No two parts that are in use at the same time overlap.
     #[allow(clippy::mut_from_ref)] // What `Safety` asks for makes it right.
-    unsafe fn part(&self, first: usize, count: usize) -> &mut [f32] {
+    pub(super) unsafe fn part(&self, first: usize, count: usize) -> &'a mut [T] {
         assert!(first.checked_add(count).is_some_and(|end| end <= self.length));
         // SAFETY: within the slice, as was just checked, and with no other reference to it, as the caller promises.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(first), count) }

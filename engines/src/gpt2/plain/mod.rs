@@ -5,9 +5,8 @@ use candle_nn::{LayerNorm, Module};
 
 use self::linear::{Linear, MIN_ROWS};
 use super::architecture::Architecture;
-use super::attention::{self, Span, Step};
 use super::cache::{KvShape, Sequence};
-use super::kernels::Isa;
+use super::kernels::{self, Isa, Span, Step, Team};
 use super::network::{Forward, Place};
 use super::weights::{Weights, with_values};
 
@@ -21,6 +20,7 @@ pub(super) struct PlainNetwork {
     last_norm: LayerNorm,
     head: Linear,
     shape: KvShape,
+    team: Team,
 }
 
 struct Block {
@@ -36,14 +36,15 @@ impl PlainNetwork {
     /// `weights` are those that [`Architecture::tensors`] names.
     pub(super) fn new(architecture: &Architecture, mut weights: Weights) -> Result<Self> {
         let blocks = (0..architecture.layers).map(|layer| Block::new(layer, architecture, &mut weights)).collect::<Result<_>>()?;
-        let token_embedding = weights.take("wte.weight")?;
+        let token_embedding = weights.tensor("wte.weight")?;
         // `[outputs, inputs]` in both cases. The view costs nothing; a second copy of the largest tensor would.
-        let head = if architecture.tied_head { token_embedding.clone() } else { weights.take("lm_head.weight")? };
+        let head = if architecture.tied_head { token_embedding.clone() } else { weights.tensor(&architecture.head())? };
         Ok(Self {
-            position_embedding: weights.take("wpe.weight")?,
+            position_embedding: weights.tensor("wpe.weight")?,
             last_norm: norm("ln_f", architecture, &mut weights)?,
             head: Linear::new(head.t()?, None)?,
             shape: architecture.kv_shape(),
+            team: Team::new(1),
             token_embedding,
             blocks,
         })
@@ -65,8 +66,8 @@ impl PlainNetwork {
         let (rows, shape) = (projections.dim(0)?, self.shape);
         let mut gathered = vec![0.0; rows * shape.heads * shape.head_size];
         with_values(projections, |projections| {
-            attention::store(shape, layer, projections, spans, sequences);
-            attention::attend(Step { shape, layer, projections, spans, sequences }, &mut gathered, Isa::best());
+            kernels::store(shape, layer, projections, spans, sequences);
+            kernels::attend(Step { shape, layer, projections, spans, sequences }, &mut gathered, Isa::best(), &self.team);
         })?;
         Tensor::from_vec(gathered, (rows, shape.heads * shape.head_size), &Device::Cpu)
     }
@@ -121,11 +122,11 @@ impl Block {
 }
 
 fn norm(name: &str, architecture: &Architecture, weights: &mut Weights) -> Result<LayerNorm> {
-    let weight = weights.take(&format!("{name}.weight"))?;
-    Ok(LayerNorm::new(weight, weights.take(&format!("{name}.bias"))?, architecture.norm_epsilon))
+    let weight = weights.tensor(&format!("{name}.weight"))?;
+    Ok(LayerNorm::new(weight, weights.tensor(&format!("{name}.bias"))?, architecture.norm_epsilon))
 }
 
 fn linear(name: &str, weights: &mut Weights) -> Result<Linear> {
-    let weight = weights.take(&format!("{name}.weight"))?;
-    Linear::new(weight, Some(weights.take(&format!("{name}.bias"))?))
+    let weight = weights.tensor(&format!("{name}.weight"))?;
+    Linear::new(weight, Some(weights.tensor(&format!("{name}.bias"))?))
 }

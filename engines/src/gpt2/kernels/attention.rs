@@ -1,0 +1,255 @@
+//! Attention over the cache, each row's sums in one fixed order.
+//!
+//! A row attends to the keys up to its own place and to nothing else. Its score with a key is one chain over the head's values, keys
+//! lying side by side in registers; what it gathers is one chain over the values of the keys. So its bits depend on these keys alone,
+//! and neither on the chunk it came in nor on other sequences nor on the number of threads.
+
+use super::isa::{Isa, Work};
+use super::lanes::{LANES, Lanes};
+use super::linear::Shared;
+use super::rows::exponentials;
+use super::team::Team;
+use crate::gpt2::cache::{KvShape, PAGE, Sequence};
+
+/// Rows of one sequence that read keys and values together.
+const ROWS_AT_ONCE: usize = 4;
+
+/// Consecutive rows of one sequence.
+pub(in crate::gpt2) struct Span {
+    /// The sequence's place among the sequences.
+    pub(in crate::gpt2) sequence: usize,
+    /// Where the rows begin among all rows of the step.
+    pub(in crate::gpt2) first_row: usize,
+    /// How many rows.
+    pub(in crate::gpt2) rows: usize,
+    /// Tokens of the sequence before them.
+    pub(in crate::gpt2) start: usize,
+}
+
+/// The part of a row of projections, `[queries | keys | values]`, that belongs to one head.
+#[derive(Clone, Copy)]
+enum Part {
+    Query = 0,
+    Key = 1,
+    Value = 2,
+}
+
+/// Everything that the rows of a step attend to.
+#[derive(Clone, Copy)]
+pub(in crate::gpt2) struct Step<'a> {
+    pub(in crate::gpt2) shape: KvShape,
+    pub(in crate::gpt2) layer: usize,
+    /// `[rows, queries | keys | values]`.
+    pub(in crate::gpt2) projections: &'a [f32],
+    pub(in crate::gpt2) spans: &'a [Span],
+    /// With the keys and values of these rows: [`store`] comes first.
+    pub(in crate::gpt2) sequences: &'a [Sequence],
+}
+
+/// Puts the keys and values of all rows into the cache of one layer; the sequences have room for them.
+pub(in crate::gpt2) fn store(shape: KvShape, layer: usize, projections: &[f32], spans: &[Span], sequences: &mut [Sequence]) {
+    let row = |row: usize| &projections[row * 3 * shape.width()..][..3 * shape.width()];
+    for span in spans {
+        let sequence = &mut sequences[span.sequence];
+        // Row by row within a few, so that a line of the cache is written while it is at hand.
+        for first in (0..span.rows).step_by(LANES) {
+            for head in 0..shape.heads {
+                for offset in first..span.rows.min(first + LANES) {
+                    let row = row(span.first_row + offset);
+                    sequence.put(layer, head, span.start + offset, part(shape, row, Part::Key, head), part(shape, row, Part::Value, head));
+                }
+            }
+        }
+    }
+}
+
+fn part(shape: KvShape, row: &[f32], part: Part, head: usize) -> &[f32] {
+    &row[part as usize * shape.width() + head * shape.head_size..][..shape.head_size]
+}
+
+/// A few rows of one sequence in one head.
+#[derive(Clone, Copy)]
+struct Tile {
+    span: usize,
+    /// Counted from the span's first.
+    first: usize,
+    rows: usize,
+    head: usize,
+}
+
+/// What each row gathers from the values up to its own, `[rows, heads · head_size]`; each row belongs to one span.
+pub(in crate::gpt2) fn attend(step: Step<'_>, gathered: &mut [f32], isa: Isa, team: &Team) {
+    let mut tiles = Vec::new();
+    for (span, Span { rows, .. }) in step.spans.iter().enumerate() {
+        // Head by head, so that its keys and values are read while they are at hand.
+        for head in 0..step.shape.heads {
+            let tile = |first| Tile { span, first, rows: ROWS_AT_ONCE.min(rows - first), head };
+            tiles.extend((0..*rows).step_by(ROWS_AT_ONCE).map(tile));
+        }
+    }
+    let gathered = Shared::new(gathered);
+    team.share_out(tiles.len(), |part| isa.run(Tiles { step, tiles: &tiles[part], gathered: &gathered }));
+}
+
+/// Some of a step's tiles.
+struct Tiles<'a> {
+    step: Step<'a>,
+    tiles: &'a [Tile],
+    gathered: &'a Shared<'a, f32>,
+}
+
+impl Work for Tiles<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Self { step, tiles, gathered } = self;
+        let mut scores = Vec::new();
+        for &tile in tiles {
+            match tile.rows {
+                1 => rows::<L, 1, 4>(step, tile, &mut scores, gathered),
+                2 => rows::<L, 2, 4>(step, tile, &mut scores, gathered),
+                3 => rows::<L, 3, 2>(step, tile, &mut scores, gathered),
+                _ => rows::<L, 4, 2>(step, tile, &mut scores, gathered),
+            }
+        }
+    }
+}
+
+/// `KEYS` times [`LANES`] keys are looked at together.
+#[inline(always)]
+fn rows<L: Lanes, const ROWS: usize, const KEYS: usize>(step: Step<'_>, tile: Tile, scores: &mut Vec<f32>, gathered: &Shared<'_, f32>) {
+    let Step { shape, layer, projections, spans, sequences } = step;
+    let (span, size) = (&spans[tile.span], shape.head_size);
+    let (first_row, start) = (span.first_row + tile.first, span.start + tile.first);
+    let queries: [&[f32]; ROWS] =
+        std::array::from_fn(|row| part(shape, &projections[(first_row + row) * 3 * shape.width()..], Part::Query, tile.head));
+    let pages = &sequences[span.sequence].pages()[..(start + ROWS).div_ceil(PAGE)];
+    let stride = pages.len() * PAGE;
+    scores.resize(ROWS * stride, 0.0);
+
+    let scale = 1.0 / (size as f32).sqrt();
+    for (index, page) in pages.iter().enumerate() {
+        let keys = page.keys(shape, layer, tile.head);
+        let end = PAGE.min(start + ROWS - index * PAGE);
+        for first in (0..end).step_by(KEYS * LANES) {
+            let sums = products::<L, ROWS, KEYS>(&queries, keys, first);
+            for (row, sums) in sums.iter().enumerate() {
+                let scores = scores[row * stride + index * PAGE + first..].as_chunks_mut::<LANES>().0;
+                for (scores, sums) in scores.iter_mut().zip(sums) {
+                    sums.mul(L::splat(scale)).store(scores);
+                }
+            }
+        }
+    }
+    let mut totals = [0.0; ROWS];
+    for (row, total) in totals.iter_mut().enumerate() {
+        *total = exponentials::<L>(&mut scores[row * stride..][..start + row + 1]);
+    }
+
+    // SAFETY: a row's part of one head, and each row and head is in one tile.
+    let mut to: [&mut [f32]; ROWS] =
+        std::array::from_fn(|row| unsafe { gathered.part((first_row + row) * shape.width() + tile.head * size, size) });
+    for first in (0..size).step_by(VALUES * LANES) {
+        let mut sums = [[L::splat(0.0); VALUES]; ROWS];
+        // What all rows see, and then what only the later ones do.
+        let mut seen = 0;
+        for (index, page) in pages.iter().enumerate() {
+            let values = &page.values(shape, layer, tile.head)[first..];
+            let end = (start + 1).min((index + 1) * PAGE);
+            weigh::<L, ROWS>(&mut sums, scores, stride, seen..end, index * PAGE, values, shape.value_width());
+            seen = end;
+        }
+        for row in 1..ROWS {
+            for token in start + 1..=start + row {
+                let (values, sums) = (&pages[token / PAGE].values(shape, layer, tile.head)[first..], sums[row..].first_chunk_mut());
+                let sums: &mut [_; 1] = sums.expect("row is one of them");
+                weigh::<L, 1>(sums, &scores[row * stride..], stride, token..token + 1, token / PAGE * PAGE, values, shape.value_width());
+            }
+        }
+        for ((to, sums), total) in to.iter_mut().zip(&sums).zip(totals) {
+            for (to, sums) in to[first..].chunks_mut(LANES).zip(sums) {
+                to.copy_from_slice(&sums.div(L::splat(total)).to_array()[..to.len()]);
+            }
+        }
+    }
+}
+
+/// Registers of values that are summed up together.
+const VALUES: usize = 4;
+
+/// Scalar products of queries with the keys of a page from `first` on.
+#[inline(always)]
+fn products<L: Lanes, const ROWS: usize, const KEYS: usize>(queries: &[&[f32]; ROWS], keys: &[f32], first: usize) -> [[L; KEYS]; ROWS] {
+    let mut sums = [[L::splat(0.0); KEYS]; ROWS];
+    for (place, keys) in keys.as_chunks::<PAGE>().0.iter().enumerate() {
+        let keys: &[[f32; LANES]; KEYS] = keys[first..].as_chunks().0.first_chunk().expect("KEYS divides a page");
+        for (sums, query) in sums.iter_mut().zip(queries) {
+            let query = L::splat(query[place]);
+            for (sum, keys) in sums.iter_mut().zip(keys) {
+                *sum = L::load(keys).multiply_add(query, *sum);
+            }
+        }
+    }
+    sums
+}
+
+/// Adds up the values of `tokens` by their weights in each row, one after the other; the page begins with token `begin`.
+#[inline(always)]
+fn weigh<L: Lanes, const ROWS: usize>(
+    sums: &mut [[L; VALUES]; ROWS],
+    weights: &[f32],
+    stride: usize,
+    tokens: std::ops::Range<usize>,
+    begin: usize,
+    values: &[f32],
+    value_width: usize,
+) {
+    let mut local = *sums;
+    for token in tokens {
+        let values = values[(token - begin) * value_width..].as_chunks::<LANES>().0;
+        let values: &[[f32; LANES]; VALUES] = values.first_chunk().expect("values are padded to as many");
+        for (row, sums) in local.iter_mut().enumerate() {
+            let weight = L::splat(weights[row * stride + token]);
+            for (sum, values) in sums.iter_mut().zip(values) {
+                *sum = L::load(values).multiply_add(weight, *sum);
+            }
+        }
+    }
+    *sums = local;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpt2::cache::Pages;
+
+    #[test]
+    fn a_row_gathers_what_the_definition_says() {
+        // A size that is no multiple of the lanes, and one that is.
+        for head_size in [5, 16, 37, 64, 80] {
+            let shape = KvShape { layers: 1, heads: 2, head_size };
+            let (rows, width) = (71, 2 * head_size);
+            let projections: Vec<f32> = (0..rows * 3 * width).map(|i| (i as f32 * 0.7).sin()).collect();
+            let spans = [Span { sequence: 0, first_row: 0, rows, start: 0 }];
+            let mut sequences = [Sequence::default()];
+            sequences[0].reserve(rows, &mut Pages::new(shape));
+            store(shape, 0, &projections, &spans, &mut sequences);
+            let step = Step { shape, layer: 0, projections: &projections, spans: &spans, sequences: &sequences };
+            for isa in Isa::available() {
+                let mut gathered = vec![f32::NAN; rows * width];
+                attend(step, &mut gathered, isa, &Team::new(2));
+                for (head, row) in (0..2).flat_map(|head| (0..rows).map(move |row| (head, row))) {
+                    let part =
+                        |row: usize, part: usize, i: usize| f64::from(projections[row * 3 * width + part * width + head * head_size + i]);
+                    let score =
+                        |key: usize| (0..head_size).map(|i| part(row, 0, i) * part(key, 1, i)).sum::<f64>() / (head_size as f64).sqrt();
+                    let total: f64 = (0..=row).map(|key| score(key).exp()).sum();
+                    for i in 0..head_size {
+                        let wanted: f64 = (0..=row).map(|key| score(key).exp() / total * part(key, 2, i)).sum();
+                        let seen = f64::from(gathered[row * width + head * head_size + i]);
+                        assert!((seen - wanted).abs() < 1e-5, "{isa:?}, head {head}, row {row}: {seen}, wanted {wanted}");
+                    }
+                }
+            }
+        }
+    }
+}
