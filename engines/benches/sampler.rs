@@ -33,10 +33,10 @@ fn logits(flat: bool) -> Vec<f32> {
 }
 
 fn check(bencher: Bencher<'_, '_>, settings: Sampling) {
-    check_on(bencher, settings, &logits(false));
+    check_on(bencher, &settings, &logits(false));
 }
 
-fn check_on(bencher: Bencher<'_, '_>, settings: Sampling, row: &[f32]) {
+fn check_on(bencher: Bencher<'_, '_>, settings: &Sampling, row: &[f32]) {
     // Tokens likely and unlikely, as in a text.
     let prompt: Vec<TokenId> = (0..TOKENS).map(|index| if index % 3 == 0 { index * 167 } else { index * 250 % 50_000 + 3 }).collect();
     // A sampler remembers what it chose, so each run has its own; its memory is there after the first choice, which isn't timed.
@@ -79,7 +79,7 @@ fn top_p(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn top_p_of_a_flat_row(bencher: Bencher<'_, '_>) {
-    check_on(bencher, Sampling { top_p: 0.95, ..Sampling::default() }, &logits(true));
+    check_on(bencher, &Sampling { top_p: 0.95, ..Sampling::default() }, &logits(true));
 }
 
 #[divan::bench]
