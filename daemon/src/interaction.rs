@@ -103,7 +103,7 @@ impl Interaction {
             request: Value::Object(normalized),
             prompt_token_ids: beginning.prompt_tokens.to_vec(),
             response_token_ids: Vec::new(),
-            usage: TokenUsage { prompt_tokens, completion_tokens: 0, total_tokens: prompt_tokens },
+            usage: TokenUsage { prompt_tokens, total_tokens: prompt_tokens, ..TokenUsage::default() },
             finish_reason: Outcome::Cancelled,
             status: CLIENT_LEFT,
             error: None,
@@ -173,8 +173,8 @@ impl Interaction {
 
     async fn close(&mut self, outcome: Outcome, status: u16, error: Option<String>, usage: Option<Usage>) -> Result<(), ApiError> {
         let Some(Open { place, mut record, started }) = self.open.take() else { return Ok(()) };
-        if let Some(Usage { prompt_tokens, completion_tokens, .. }) = usage {
-            record.usage = TokenUsage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens };
+        if let Some(Usage { prompt_tokens, completion_tokens, cached_tokens }) = usage {
+            record.usage = TokenUsage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens, cached_tokens };
         }
         (record.finish_reason, record.status, record.error, record.duration_ms) = (outcome, status, error, milliseconds(started));
         place.write(*record).wait().await?;
@@ -193,12 +193,6 @@ impl Drop for Interaction {
             drop(place.write(*record));
         }
     }
-}
-
-/// Usage as it crosses HTTP.
-pub fn usage(usage: Usage) -> minivault_wire::native::Usage {
-    let Usage { prompt_tokens, completion_tokens, .. } = usage;
-    minivault_wire::native::Usage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
 }
 
 /// A request with all its effective settings, as the log keeps it.

@@ -142,12 +142,9 @@ impl Logits {
         &self.data[index * self.width..(index + 1) * self.width]
     }
 
-    /// One row, for the sampler to work in.
-    ///
-    /// # Panics
-    /// If there are not that many.
-    pub fn row_mut(&mut self, index: usize) -> &mut [f32] {
-        &mut self.data[index * self.width..(index + 1) * self.width]
+    /// All rows in turn, for the sampler to work in.
+    pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.data.chunks_exact_mut(self.width.max(1))
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use figment::Figment;
 use figment::value::Value;
 use minivault_engines::error::Result;
-use minivault_engines::testkit::conformance::{Subject, check};
-use minivault_engines::{Circumstance, EngineError, Engines, Opening, TextEngine};
+use minivault_engines::testkit::conformance::{Open, Subject, check};
+use minivault_engines::{Circumstance, Determinism, EngineError, Engines, Opening, TextEngine};
 
 /// Opens an engine from a table of the configuration.
 async fn open(backend: &str, table: serde_json::Value) -> Result<Arc<dyn TextEngine>> {
@@ -18,15 +18,28 @@ async fn open(backend: &str, table: serde_json::Value) -> Result<Arc<dyn TextEng
 }
 
 fn subject(backend: &'static str, table: serde_json::Value, prompt: &str, others: &[&str]) -> Subject {
-    let mut chunked = table.clone();
-    chunked["step_tokens"] = 3.into();
+    let with = |key: &str, value: serde_json::Value| {
+        let mut table = table.clone();
+        table[key] = value;
+        opening(backend, table)
+    };
+    let gpt2 = backend == "gpt2";
+    let mut variants = vec![(Circumstance::ChunkSize, with("step_tokens", 3.into()))];
+    if gpt2 {
+        variants.push((Circumstance::Speculation, with("speculation", false.into())));
+    }
     Subject {
-        open: Box::new(move || Box::pin(open(backend, table.clone()))),
+        open: opening(backend, table),
         prompt: prompt.into(),
         others: others.iter().map(|&other| other.to_owned()).collect(),
         capacity: Some(7),
-        variants: vec![(Circumstance::ChunkSize, Box::new(move || Box::pin(open(backend, chunked.clone()))))],
+        variants,
+        reuses_prefixes: gpt2,
     }
+}
+
+fn opening(backend: &'static str, table: serde_json::Value) -> Open {
+    Box::new(move || Box::pin(open(backend, table.clone())))
 }
 
 /// A path from the environment; `None` and a printed reason where it isn't set.
@@ -70,6 +83,17 @@ async fn smollm2_passes_the_conformance_kit() {
     let Some(file) = given("MINIVAULT_TEST_SMOLLM2") else { return };
     let table = serde_json::json!({"model": file, "slots": 3, "queue": 4, "context": 256, "threads": 1});
     check(&subject("llama-cpp", table, "Once upon a time", &["List the emojis 🥊🇩🇪:", "def main():", "日本語"])).await;
+}
+
+#[cfg(feature = "llama-cpp")]
+#[tokio::test]
+async fn llama_cpp_that_reuses_and_guesses_passes_the_conformance_kit() {
+    let Some(folder) = given("MINIVAULT_TEST_TAROTBLE") else { return };
+    let table =
+        serde_json::json!({"model": folder.join("tarotble-f32.gguf"), "slots": 3, "queue": 4, "reuse": "fast", "speculation": true});
+    let engine = open("llama-cpp", table.clone()).await.unwrap();
+    assert_eq!(engine.info().determinism, Determinism::None);
+    check(&Subject { reuses_prefixes: true, ..subject("llama-cpp", table, "The best thing", &TALES) }).await;
 }
 
 #[tokio::test]

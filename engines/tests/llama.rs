@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use minivault_engines::chat::ChatMessage;
-use minivault_engines::llama::{LlamaConfig, LlamaLoader, LlamaVocabulary};
+use minivault_engines::llama::{CacheType, FlashAttention, LlamaConfig, LlamaLoader, LlamaVocabulary};
 use minivault_engines::model::{Feed, Logits, Model, Rows, Slot, Specials, TokenKind, Vocabulary};
 use minivault_engines::{Determinism, EngineError, EngineInfo, Threads, TokenId};
 
@@ -141,6 +141,45 @@ fn a_shortened_slot_goes_on_from_there() {
         assert_eq!(greedy(model, &[], Slot(1), &prompt, 24), TAROTBLE_IDS);
         assert_eq!(model.truncate(Slot(99), 5), 0);
     });
+}
+
+#[test]
+fn a_copied_prefix_goes_on_as_its_source_did() {
+    let Some(file) = tarotble() else { return };
+    with_model(&file, |_, vocabulary, model| {
+        let prompt = vocabulary.encode("The best thing", Specials::Literal).unwrap();
+        greedy(model, &[], Slot(0), &prompt, 20);
+        // The source goes on, is released and is used anew before the copy is first looked at.
+        assert_eq!(model.copy_prefix(Slot(0), Slot(5), 2), 2);
+        model.release(Slot(0));
+        assert_eq!(greedy(model, &[], Slot(0), &vocabulary.encode("Love", Specials::Literal).unwrap(), 8).len(), 8);
+        assert_eq!(greedy(model, &[], Slot(5), &prompt[2..], 24), TAROTBLE_IDS);
+        // A copy of the copy, of all that it holds.
+        assert_eq!(model.copy_prefix(Slot(5), Slot(7), 1000), 26);
+        let go_on = |model: &mut dyn Model, slot| greedy(model, &[], Slot(slot), &TAROTBLE_IDS[23..], 8);
+        assert_eq!(go_on(model, 7), go_on(model, 5));
+        for (from, to, length) in [(5, 7, 3), (5, 5, 3), (5, 1, 0), (1, 2, 3), (99, 1, 3), (5, 99, 3)] {
+            assert_eq!(model.copy_prefix(Slot(from), Slot(to), length), 0, "from {from} to {to}");
+        }
+    });
+}
+
+#[test]
+fn every_choice_of_cache_attention_and_pieces_tells_the_same_tale() {
+    let Some(file) = tarotble() else { return };
+    for (cache_type, flash_attention, ubatch) in [
+        (CacheType::F16, FlashAttention::On, None),
+        (CacheType::F16, FlashAttention::Off, Some(2)),
+        (CacheType::Q8_0, FlashAttention::Auto, Some(1)),
+    ] {
+        let mut loader = loader(&file);
+        loader.config = LlamaConfig { cache_type, flash_attention, ubatch, threads_batch: Threads::exactly(2), ..loader.config };
+        let answer = loader.lend(|_, vocabulary, model| {
+            let prompt = vocabulary.encode("The best thing", Specials::Literal)?;
+            Ok(greedy(model, &[], Slot(0), &prompt, 24))
+        });
+        assert_eq!(answer.unwrap(), TAROTBLE_IDS, "{cache_type:?} {flash_attention:?}");
+    }
 }
 
 #[test]

@@ -59,6 +59,9 @@ pub struct TokenUsage {
     pub completion_tokens: usize,
     /// Both together.
     pub total_tokens: usize,
+    /// Tokens of the prompt that an earlier interaction had left in the model's cache.
+    #[serde(default)]
+    pub cached_tokens: usize,
 }
 
 /// How an interaction ended.

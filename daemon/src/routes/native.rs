@@ -7,13 +7,13 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use minivault_engines::generation::Finish;
-use minivault_engines::{GenerateRequest, MaxTokens, Prompt, Sampling};
-use minivault_wire::native::{Done, GenerateAnswer, GenerateBody, Piece};
+use minivault_engines::{GenerateRequest, MaxTokens, Prompt, Sampling, Usage};
+use minivault_wire::native::{self, Done, GenerateAnswer, GenerateBody, Piece};
 
 use super::App;
 use crate::body::JsonBody;
 use crate::error::ApiError;
-use crate::interaction::{Interaction, Next, Question, usage};
+use crate::interaction::{Interaction, Next, Question};
 
 /// The whole answer at once.
 pub(super) async fn generate(State(app): State<App>, JsonBody(body): JsonBody<GenerateBody>) -> Result<Json<GenerateAnswer>, ApiError> {
@@ -123,4 +123,9 @@ fn done(interaction: &Interaction, finish: &Finish) -> Done {
         seed: interaction.seed,
         usage: usage(finish.usage),
     }
+}
+
+fn usage(usage: Usage) -> native::Usage {
+    let Usage { prompt_tokens, completion_tokens, cached_tokens } = usage;
+    native::Usage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens, cached_tokens }
 }

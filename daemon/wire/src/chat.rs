@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::Stop;
-use crate::native::Usage;
 
 /// The body of a request.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -113,7 +112,7 @@ pub struct ChatAnswer {
     /// One choice.
     pub choices: Vec<Choice>,
     /// Tokens it took.
-    pub usage: Usage,
+    pub usage: ChatUsage,
     /// The model's fingerprint.
     pub system_fingerprint: String,
 }
@@ -127,6 +126,28 @@ pub struct Choice {
     pub message: Message,
     /// `stop` or `length`.
     pub finish_reason: String,
+}
+
+/// Tokens a request took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatUsage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens generated.
+    pub completion_tokens: usize,
+    /// Both together.
+    pub total_tokens: usize,
+    /// More about the prompt's tokens.
+    #[serde(default)]
+    pub prompt_tokens_details: PromptTokensDetails,
+}
+
+/// More about a prompt's tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromptTokensDetails {
+    /// Those that an earlier request had left in the model's cache.
+    #[serde(default)]
+    pub cached_tokens: usize,
 }
 
 /// One unnamed event of a stream; `[DONE]` follows the last one.
@@ -144,7 +165,7 @@ pub struct ChatChunk {
     pub choices: Vec<ChoiceDelta>,
     /// Tokens it took, in the last chunk and only if asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usage: Option<Usage>,
+    pub usage: Option<ChatUsage>,
     /// The model's fingerprint.
     pub system_fingerprint: String,
 }

@@ -83,4 +83,7 @@ pub struct Usage {
     pub completion_tokens: usize,
     /// Both together.
     pub total_tokens: usize,
+    /// Tokens of the prompt that an earlier request had left in the model's cache.
+    #[serde(default)]
+    pub cached_tokens: usize,
 }

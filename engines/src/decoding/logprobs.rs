@@ -1,6 +1,7 @@
 //! Log probabilities: what the model itself thought, before any sampling setting.
 
-use crate::decoding::sampler::largest;
+use super::blocks::{Blocks, Candidates};
+use super::weights::{Softmax, Weights};
 use crate::request::TokenId;
 
 /// What the model thought of one place.
@@ -12,26 +13,24 @@ pub struct Logprobs {
     pub top: Vec<(TokenId, f32)>,
 }
 
-/// The log probability of `chosen` and of the `alternatives` likeliest tokens under the softmax of `logits`.
-pub fn logprobs(logits: &[f32], chosen: TokenId, alternatives: usize) -> Logprobs {
-    let maximum = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - maximum).exp()).sum();
-    let normalizer = maximum + sum.ln() as f32;
-    let top = largest(logits, alternatives).into_iter().map(|(id, logit)| (id, logit - normalizer)).collect();
-    Logprobs { chosen: logits[chosen as usize] - normalizer, top }
+/// What the model thought before anything was shifted: what it takes to tell a token's log probability from its logit.
+#[derive(Debug)]
+pub(super) struct Opinion {
+    normalizer: f32,
+    top: Vec<(TokenId, f32)>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Opinion {
+    /// Of a row whose `blocks` have been read: the `alternatives` likeliest tokens under the softmax of `logits`.
+    pub fn new(logits: &[f32], alternatives: usize, blocks: &mut Blocks, candidates: &mut Candidates, weights: &mut Weights) -> Self {
+        let maximum = blocks.maximum();
+        let normalizer = maximum + weights.total(logits, Softmax::new(maximum, 1.0)).ln() as f32;
+        blocks.largest(logits, alternatives, candidates);
+        Self { normalizer, top: candidates.iter_from(0).map(|(id, logit)| (id, logit - normalizer)).collect() }
+    }
 
-    #[test]
-    fn probabilities_add_up_and_the_likeliest_comes_first() {
-        let logits = [1.0, 3.0, 2.0, -1.0];
-        let found = logprobs(&logits, 2, 4);
-        let total: f32 = found.top.iter().map(|(_, logprob)| logprob.exp()).sum();
-        assert!((total - 1.0).abs() < 1e-6, "{total}");
-        assert_eq!(found.top.iter().map(|&(id, _)| id).collect::<Vec<_>>(), [1, 2, 0, 3]);
-        assert_eq!(found.chosen, found.top[1].1);
+    /// With the token chosen, by the logit that the model gave it.
+    pub fn of(self, logit: f32) -> Logprobs {
+        Logprobs { chosen: logit - self.normalizer, top: self.top }
     }
 }

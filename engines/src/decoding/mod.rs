@@ -3,12 +3,14 @@
 //! A row of logits goes through the [`Sampler`], which returns a token; the token's bytes go through [`WholeCharacters`] and come
 //! out as text; the text goes through [`StopMatcher`], which holds back what may become a stop string.
 
+mod blocks;
 mod characters;
 mod logprobs;
 mod sampler;
 mod stop;
+mod weights;
 
 pub use characters::WholeCharacters;
-pub use logprobs::{Logprobs, logprobs};
+pub use logprobs::Logprobs;
 pub use sampler::Sampler;
 pub use stop::{StopMatcher, Stopping};

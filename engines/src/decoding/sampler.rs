@@ -5,21 +5,38 @@ use std::collections::HashMap;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::error::{EngineError, Result};
+use super::blocks::{Blocks, Candidates};
+use super::logprobs::{Logprobs, Opinion};
+use super::weights::{Softmax, Weights};
+use crate::error::Result;
 use crate::request::{Sampling, TokenId};
 
-/// Candidates tried first when only a probability mass is asked for; each further try takes eight times as many.
-const FIRST_CANDIDATES: usize = 256;
+/// Candidates sorted first when only a probability mass is asked for.
+const FIRST_CANDIDATES: usize = 128;
+/// Each further lot of candidates reaches down to tokens so many times less likely than the last ones.
+const NEXT_LOT: f32 = 3.0;
+/// Lots after which all that is left comes in one.
+const LOTS: usize = 24;
 
 /// One request's sampling settings, its random generator, and what it has said so far.
 ///
 /// Every token drawn takes exactly one number from the generator, so the text depends on nothing but logits, settings and seed.
+///
+/// No row is ever sorted. One pass finds the largest logit of each block of 64; whatever asks for the likeliest tokens then looks
+/// into the blocks that can hold one of them, and only what is found there is put in order.
 #[derive(Debug)]
 pub struct Sampler {
     settings: Sampling,
     random: ChaCha12Rng,
     /// Tokens of prompt and output; the number counts those of the output alone.
     seen: HashMap<TokenId, u32>,
+    /// The logits that biases and penalties changed in this row, as they were.
+    shifted: Vec<(TokenId, f32)>,
+    blocks: Blocks,
+    candidates: Candidates,
+    weights: Weights,
+    /// The weights of the candidates, in their order.
+    shares: Vec<(TokenId, f64)>,
 }
 
 impl Sampler {
@@ -31,24 +48,48 @@ impl Sampler {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         let seen = if settings.repetition_penalty == 1.0 { HashMap::new() } else { prompt.iter().map(|&id| (id, 0)).collect() };
-        Self { settings, random: ChaCha12Rng::from_seed(key), seen }
+        Self {
+            settings,
+            random: ChaCha12Rng::from_seed(key),
+            seen,
+            shifted: Vec::new(),
+            blocks: Blocks::default(),
+            candidates: Candidates::default(),
+            weights: Weights::default(),
+            shares: Vec::new(),
+        }
     }
 
     /// Chooses the next token. `logits` has one entry for each token of the vocabulary and is changed.
     ///
     /// # Errors
-    /// [`EngineError::Failed`] when the logits are not numbers.
+    /// [`EngineError::Failed`](crate::EngineError::Failed) when the logits are not numbers.
     pub fn choose(&mut self, logits: &mut [f32]) -> Result<TokenId> {
-        // What the model itself says must be numbers; penalties and biases keep them so.
-        let mut best = argmax(logits)?;
-        if self.shift(logits) {
-            best = argmax(logits)?;
-        }
-        let chosen = if self.settings.temperature == 0.0 { best } else { self.draw(logits, logits[best as usize]) };
+        self.blocks.read(logits)?;
+        Ok(self.choose_from_read(logits))
+    }
+
+    /// Chooses as [`Sampler::choose`] does, and tells what the model thought of the token and of the `alternatives` likeliest ones.
+    ///
+    /// # Errors
+    /// As [`Sampler::choose`].
+    pub fn choose_with_logprobs(&mut self, logits: &mut [f32], alternatives: usize) -> Result<(TokenId, Logprobs)> {
+        self.blocks.read(logits)?;
+        let opinion = Opinion::new(logits, alternatives, &mut self.blocks, &mut self.candidates, &mut self.weights);
+        let chosen = self.choose_from_read(logits);
+        let shifted = self.shifted.iter().find(|&&(id, _)| id == chosen);
+        let logit = shifted.map_or(logits[chosen as usize], |&(_, before)| before);
+        Ok((chosen, opinion.of(logit)))
+    }
+
+    fn choose_from_read(&mut self, logits: &mut [f32]) -> TokenId {
+        // What the model itself says are numbers; penalties and biases keep them so.
+        self.shift(logits);
+        let chosen = if self.settings.temperature == 0.0 { self.blocks.best(logits) } else { self.draw(logits) };
         if self.counts_output() {
             *self.seen.entry(chosen).or_insert(0) += 1;
         }
-        Ok(chosen)
+        chosen
     }
 
     fn counts_output(&self) -> bool {
@@ -56,87 +97,107 @@ impl Sampler {
         repetition_penalty != 1.0 || presence_penalty != 0.0 || frequency_penalty != 0.0
     }
 
-    /// Biases and penalties; they touch only tokens that were named or seen. Returns whether there were any.
-    fn shift(&self, logits: &mut [f32]) -> bool {
-        let settings = &self.settings;
+    /// Biases and penalties; they touch only tokens that were named or seen.
+    fn shift(&mut self, logits: &mut [f32]) {
+        let Self { settings, seen, shifted, blocks, .. } = self;
+        shifted.clear();
         for &(id, bias) in &settings.logit_bias {
-            if let Some(logit) = logits.get_mut(id as usize) {
-                *logit += bias;
-            }
-        }
-        for (&id, &count) in &self.seen {
             let Some(logit) = logits.get_mut(id as usize) else { continue };
+            shifted.push((id, *logit));
+            *logit += bias;
+        }
+        for (&id, &count) in &*seen {
+            let Some(logit) = logits.get_mut(id as usize) else { continue };
+            shifted.push((id, *logit));
             *logit = if *logit < 0.0 { *logit * settings.repetition_penalty } else { *logit / settings.repetition_penalty };
             if count > 0 {
                 *logit -= settings.presence_penalty + settings.frequency_penalty * count as f32;
             }
             *logit = logit.clamp(f32::MIN, f32::MAX);
         }
-        !settings.logit_bias.is_empty() || !self.seen.is_empty()
+        blocks.changed(logits, shifted);
     }
 
     /// Draws from what the filters leave: temperature, then top-k, top-p and min-p.
-    fn draw(&mut self, logits: &[f32], maximum: f32) -> TokenId {
+    fn draw(&mut self, logits: &[f32]) -> TokenId {
         let uniform = (self.random.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64);
         let Sampling { temperature, top_k, top_p, min_p, .. } = self.settings;
-        let weight = |logit: f32| f64::from((logit - maximum) / temperature).exp();
+        let maximum = self.blocks.maximum();
         let limited = top_k > 0 && top_k < logits.len();
         if !limited && top_p >= 1.0 && min_p == 0.0 {
-            return pick(uniform, logits.iter().map(|&logit| weight(logit)).enumerate().map(|(id, weight)| (id as TokenId, weight)));
+            return self.weights.pick(uniform, logits, Softmax::new(maximum, temperature));
         }
-        let candidates = if limited {
-            let candidates = weigh(&largest(logits, top_k), weight);
-            let total = candidates.iter().map(|&(_, weight)| weight).sum();
-            nucleus(candidates, total, top_p).unwrap_or_else(|all| all)
+        if limited {
+            self.blocks.largest(logits, top_k, &mut self.candidates);
+            self.weigh_from(0, maximum);
+            let total = self.shares.iter().map(|&(_, weight)| weight).sum();
+            self.keep_nucleus(total, 0, 0.0);
         } else {
-            let total = logits.iter().map(|&logit| weight(logit)).sum();
-            let mut count = FIRST_CANDIDATES;
-            loop {
-                match nucleus(weigh(&largest(logits, count), weight), total, top_p) {
-                    Ok(candidates) => break candidates,
-                    Err(all) if count >= logits.len() => break all,
-                    // With min-p alone the candidates end where the weights fall below it.
-                    Err(some) if some.last().is_some_and(|&(_, weight)| weight < f64::from(min_p)) => break some,
-                    Err(_) => count *= 8,
-                }
-            }
-        };
+            self.collect_nucleus(logits, maximum);
+        }
         // The likeliest token weighs 1, so min-p is a bound on the weights themselves.
-        pick(uniform, candidates.into_iter().filter(|&(_, weight)| weight >= f64::from(min_p)))
+        let likely = self.shares.iter().take_while(|&&(_, weight)| weight >= f64::from(min_p)).count();
+        pick(uniform, &self.shares[..likely])
     }
-}
 
-fn weigh(tokens: &[(TokenId, f32)], weight: impl Fn(f32) -> f64) -> Vec<(TokenId, f64)> {
-    tokens.iter().map(|&(id, logit)| (id, weight(logit))).collect()
-}
-
-/// Tokens with their weights.
-type Candidates = Vec<(TokenId, f64)>;
-
-/// The shortest beginning of the candidates, likeliest first, that holds the share `top_p` of `total`. `Err` returns them all:
-/// they don't hold it.
-fn nucleus(mut candidates: Candidates, total: f64, top_p: f32) -> Result<Candidates, Candidates> {
-    if top_p >= 1.0 {
-        return Err(candidates);
-    }
-    let enough = total * f64::from(top_p);
-    let mut sum = 0.0;
-    for index in 0..candidates.len() {
-        sum += candidates[index].1;
-        if sum >= enough {
-            candidates.truncate(index + 1);
-            return Ok(candidates);
+    /// The candidates without a top-k: lot by lot, until they hold the nucleus or reach below min-p.
+    fn collect_nucleus(&mut self, logits: &[f32], maximum: f32) {
+        let Sampling { temperature, top_p, min_p, .. } = self.settings;
+        let total = if top_p < 1.0 { self.weights.total(logits, Softmax::new(maximum, temperature)) } else { 0.0 };
+        // No token below it weighs as much as min-p, by a margin for rounding.
+        let floor =
+            if min_p > 0.0 { maximum + temperature * (min_p.ln() * 1.0001 - 1e-4) - maximum.abs() * 1e-6 } else { f32::NEG_INFINITY };
+        let (mut ceiling, mut sum) = (f32::INFINITY, 0.0);
+        // Without a mass to reach, all that min-p leaves comes at once.
+        let mut bound = if top_p < 1.0 { self.blocks.bound(FIRST_CANDIDATES).max(floor) } else { floor };
+        self.candidates.clear();
+        self.shares.clear();
+        for lot in 0.. {
+            let place = self.candidates.len();
+            self.blocks.collect(logits, bound, ceiling, &mut self.candidates);
+            self.candidates.sort_from(place);
+            self.weigh_from(place, maximum);
+            match self.keep_nucleus(total, place, sum) {
+                Some(reached) if bound > floor => sum = reached,
+                _ => return,
+            }
+            ceiling = bound;
+            bound = if lot < LOTS { (bound - temperature * NEXT_LOT.ln()).max(floor) } else { floor };
         }
     }
-    Err(candidates)
+
+    /// Weighs the candidates from this place on.
+    fn weigh_from(&mut self, place: usize, maximum: f32) {
+        let temperature = self.settings.temperature;
+        let weight = |logit: f32| f64::from((logit - maximum) / temperature).exp();
+        self.shares.truncate(place);
+        self.shares.extend(self.candidates.iter_from(place).map(|(id, logit)| (id, weight(logit))));
+    }
+
+    /// Keeps the shortest beginning of the candidates that holds the share `top_p` of `total`; those before `place` hold `sum`.
+    /// `Some`: all of them don't hold it, but so much.
+    fn keep_nucleus(&mut self, total: f64, place: usize, mut sum: f64) -> Option<f64> {
+        if self.settings.top_p >= 1.0 {
+            return Some(sum);
+        }
+        let enough = total * f64::from(self.settings.top_p);
+        for index in place..self.shares.len() {
+            sum += self.shares[index].1;
+            if sum >= enough {
+                self.shares.truncate(index + 1);
+                return None;
+            }
+        }
+        Some(sum)
+    }
 }
 
-/// The token at the place `uniform` (0 to 1) of the candidates' weights, laid end to end in their order.
-fn pick(uniform: f64, candidates: impl Iterator<Item = (TokenId, f64)> + Clone) -> TokenId {
-    let total: f64 = candidates.clone().map(|(_, weight)| weight).sum();
+/// The token at the place `uniform` (0 to 1) of the shares, laid end to end in their order.
+fn pick(uniform: f64, shares: &[(TokenId, f64)]) -> TokenId {
+    let total: f64 = shares.iter().map(|&(_, weight)| weight).sum();
     let mut left = uniform * total;
     let mut last = 0;
-    for (id, weight) in candidates {
+    for &(id, weight) in shares {
         if weight > 0.0 {
             last = id;
             if left < weight {
@@ -147,38 +208,6 @@ fn pick(uniform: f64, candidates: impl Iterator<Item = (TokenId, f64)> + Clone) 
     }
     // Rounding may leave a crumb behind the last one.
     last
-}
-
-/// The most likely token; of equals the first one.
-fn argmax(logits: &[f32]) -> Result<TokenId> {
-    let mut best = 0;
-    let mut maximum = f32::NEG_INFINITY;
-    let mut numbers = true;
-    for (id, &logit) in logits.iter().enumerate() {
-        numbers &= !logit.is_nan();
-        if logit > maximum {
-            (best, maximum) = (id, logit);
-        }
-    }
-    if !numbers || !maximum.is_finite() {
-        return Err(EngineError::failed("the model's logits are not finite numbers"));
-    }
-    Ok(best as TokenId)
-}
-
-/// The `count` largest logits, largest first; of equals the first one first.
-pub(super) fn largest(logits: &[f32], count: usize) -> Vec<(TokenId, f32)> {
-    let order = |a: &(TokenId, f32), b: &(TokenId, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-    if count == 0 {
-        return Vec::new();
-    }
-    let mut tokens: Vec<(TokenId, f32)> = logits.iter().enumerate().map(|(id, &logit)| (id as TokenId, logit)).collect();
-    if count < tokens.len() {
-        tokens.select_nth_unstable_by(count - 1, order);
-        tokens.truncate(count);
-    }
-    tokens.sort_unstable_by(order);
-    tokens
 }
 
 #[cfg(test)]

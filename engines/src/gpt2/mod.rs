@@ -1,7 +1,7 @@
 //! GPT-2.
 //!
-//! [`Gpt2Loader`] reads a folder in Hugging Face layout: `architecture` is what `config.json` says, `weights` the tensors,
-//! `vocabulary` the tokens. `network` is the forward pass over the rows of all sequences of a step at once, `kernels` the arithmetic,
+//! [`Gpt2Loader`] reads a folder in Hugging Face layout: `architecture` is what `config.json` says, `weights` the tensors in
+//! each `tensor_file`, `vocabulary` the tokens. `network` is the forward pass over the rows of all sequences of a step at once, `kernels` the arithmetic,
 //! `cache` the keys and values; `plain` is the same network in candle's operations, to compare with; `model` keeps the slots.
 //!
 //! The engine is [`bitwise`](crate::Determinism::Bitwise): a token's logits have the same bits whatever shares its step, in whatever
@@ -27,6 +27,7 @@ mod loader;
 mod model;
 mod network;
 mod plain;
+mod tensor_file;
 mod vocabulary;
 mod weights;
 
@@ -63,6 +64,9 @@ pub struct Gpt2Config {
     /// Threads that compute.
     #[serde(default)]
     pub threads: Threads,
+    /// Whether guesses at the next tokens are verified beside them, which makes text that repeats faster and changes no answer.
+    #[serde(default = "Gpt2Config::default_speculation")]
+    pub speculation: bool,
 }
 
 /// How the weights of linear layers and embeddings are kept in memory; sums, norms and the KV cache are f32 always.
@@ -90,6 +94,7 @@ impl Gpt2Config {
             embeddings: false,
             dtype: Dtype::default(),
             threads: Threads::default(),
+            speculation: Self::default_speculation(),
         }
     }
 
@@ -114,6 +119,10 @@ impl Gpt2Config {
 
     fn default_step_tokens() -> usize {
         256
+    }
+
+    fn default_speculation() -> bool {
+        true
     }
 
     async fn find(&self, opening: &Opening) -> Result<Found> {
@@ -146,6 +155,8 @@ impl Backend for Gpt2 {
     async fn open(&self, opening: &Opening, config: &Gpt2Config) -> Result<Arc<dyn TextEngine>> {
         let Found { path, origin } = config.find(opening).await?;
         let loader = Gpt2Loader { name: opening.name.clone(), folder: path, origin, config: config.clone() };
-        Ok(Arc::new(LocalEngine::start(LocalOptions { queue: config.queue }, loader).await?))
+        // Bitwise, so neither changes an answer.
+        let options = LocalOptions { queue: config.queue, reuse: true, speculation: config.speculation };
+        Ok(Arc::new(LocalEngine::start(options, loader).await?))
     }
 }

@@ -1,9 +1,13 @@
 //! The backend's table in the configuration.
 
-use serde::Deserialize;
+use std::fmt;
 
-use crate::error::Result;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Unexpected, Visitor};
+
+use crate::error::{EngineError, Result};
 use crate::registry::check_range;
+use crate::text_engine::Determinism;
 use crate::threads::{Threads, available};
 
 /// Sequences that llama.cpp takes in one context.
@@ -43,6 +47,23 @@ pub struct LlamaConfig {
     /// Threads that compute, 1 to 512; one less than this process may run at once for `auto`.
     #[serde(default)]
     pub threads: Threads,
+    /// Threads that compute steps of more than one token; as many as `threads` if left out.
+    pub threads_batch: Option<Threads>,
+    /// Tokens that llama.cpp computes in one piece of a step, at most `step_tokens`; the whole step if left out.
+    pub ubatch: Option<usize>,
+    /// How the KV cache keeps its numbers.
+    #[serde(default)]
+    pub cache_type: CacheType,
+    /// Whether attention is computed in one pass that keeps no matrix of scores.
+    #[serde(default)]
+    pub flash_attention: FlashAttention,
+    /// Whether a prompt that starts as an earlier one did is computed from where they part.
+    #[serde(default)]
+    pub reuse: Reuse,
+    /// Whether guesses at the next tokens are verified beside them. What llama.cpp computes depends on how many tokens it computes at once, so
+    /// the engine promises nothing with it.
+    #[serde(default)]
+    pub speculation: bool,
     /// Maps the file instead of reading it. It loads faster and shares memory between processes; the process dies should the file shrink meanwhile.
     #[serde(default)]
     pub mmap: bool,
@@ -60,6 +81,66 @@ fn default_step_tokens() -> usize {
     128
 }
 
+/// How the KV cache keeps its numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheType {
+    /// 16 bits.
+    #[default]
+    F16,
+    /// 8 bits, with a scale for each 32 of them: about half the memory, and a small error. It needs flash attention.
+    Q8_0,
+}
+
+/// Whether a prompt that starts as an earlier one did is computed from where they part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reuse {
+    /// Every prompt is computed whole.
+    #[default]
+    Off,
+    /// What is in the cache isn't computed again. On llama.cpp a token's logits depend on how the tokens before it were fed, so the engine
+    /// promises nothing with it.
+    Fast,
+}
+
+/// Whether attention is computed in one pass that keeps no matrix of scores.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FlashAttention {
+    /// Where llama.cpp can do it for the model.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl<'de> Deserialize<'de> for FlashAttention {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Written;
+        impl Visitor<'_> for Written {
+            type Value = FlashAttention;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("\"auto\", true or false")
+            }
+
+            fn visit_bool<E: Error>(self, on: bool) -> Result<FlashAttention, E> {
+                Ok(if on { FlashAttention::On } else { FlashAttention::Off })
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<FlashAttention, E> {
+                match text {
+                    "auto" => Ok(FlashAttention::Auto),
+                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Written)
+    }
+}
+
 impl LlamaConfig {
     /// The defaults for a model.
     pub fn new(model: impl Into<String>) -> Self {
@@ -73,6 +154,12 @@ impl LlamaConfig {
             step_tokens: default_step_tokens(),
             context: None,
             threads: Threads::Auto,
+            threads_batch: None,
+            ubatch: None,
+            cache_type: CacheType::F16,
+            flash_attention: FlashAttention::Auto,
+            reuse: Reuse::Off,
+            speculation: false,
             mmap: false,
         }
     }
@@ -86,13 +173,25 @@ impl LlamaConfig {
         check_range("queue", self.queue, 1..=MAX_QUEUE)?;
         // Every slot has one token in a step while it generates.
         check_range("step_tokens", self.step_tokens, self.slots..=MAX_STEP_TOKENS)?;
-        if let Some(threads) = self.threads.asked() {
-            check_range("threads", threads, 1..=MAX_THREADS)?;
+        for (key, threads) in [("threads", self.threads), ("threads_batch", self.threads_batch.unwrap_or_default())] {
+            check_range(key, threads.count_or(1), 1..=MAX_THREADS)?;
+        }
+        if let Some(ubatch) = self.ubatch {
+            check_range("ubatch", ubatch, 1..=self.step_tokens)?;
+        }
+        if self.cache_type == CacheType::Q8_0 && self.flash_attention == FlashAttention::Off {
+            let message = "`cache_type` is q8_0, which needs flash attention, but `flash_attention` is false";
+            return Err(EngineError::Unavailable(message.into()));
         }
         if let Some(context) = self.context {
             check_range("context", context, 1..=i32::MAX as usize / self.slots)?;
         }
         Ok(())
+    }
+
+    /// What may be relied on when a request is run again.
+    pub(super) fn determinism(&self) -> Determinism {
+        if self.reuse == Reuse::Fast || self.speculation { Determinism::None } else { Determinism::Serial }
     }
 
     /// Tokens of one slot, given what the model was trained for.
@@ -113,6 +212,11 @@ impl LlamaConfig {
     pub(super) fn threads(&self) -> usize {
         self.threads.count_or(available().saturating_sub(1).min(MAX_THREADS))
     }
+
+    /// Threads that compute steps of more than one token.
+    pub(super) fn threads_batch(&self) -> usize {
+        self.threads_batch.map_or(self.threads(), |threads| threads.count_or(self.threads()))
+    }
 }
 
 #[cfg(test)]
@@ -132,7 +236,30 @@ mod tests {
         check(|config| config.queue = 0, "`queue` is 0; it must be from 1 to 65536");
         check(|config| config.step_tokens = 3, "`step_tokens` is 3; it must be from 8 to 4096");
         check(|config| config.threads = Threads::exactly(513).unwrap(), "`threads` is 513; it must be from 1 to 512");
+        check(|config| config.threads_batch = Threads::exactly(513), "`threads_batch` is 513; it must be from 1 to 512");
+        check(|config| config.ubatch = Some(129), "`ubatch` is 129; it must be from 1 to 128");
+        let unlike = |config: &mut LlamaConfig| {
+            (config.cache_type, config.flash_attention) = (CacheType::Q8_0, FlashAttention::Off);
+        };
+        check(unlike, "`cache_type` is q8_0, which needs flash attention, but `flash_attention` is false");
         check(|config| config.context = Some(0), "`context` is 0; it must be from 1 to 268435455");
+    }
+
+    #[test]
+    fn what_changes_bits_is_off_and_declared_where_it_is_on() {
+        let plain = LlamaConfig::new("m.gguf");
+        assert_eq!((plain.reuse, plain.speculation, plain.determinism()), (Reuse::Off, false, Determinism::Serial));
+        assert_eq!(LlamaConfig { reuse: Reuse::Fast, ..plain.clone() }.determinism(), Determinism::None);
+        assert_eq!(LlamaConfig { speculation: true, ..plain }.determinism(), Determinism::None);
+    }
+
+    #[test]
+    fn flash_attention_is_a_word_or_a_switch() {
+        let read = |text: &str| serde_json::from_str::<FlashAttention>(text).map_err(|error| error.to_string());
+        assert_eq!(read("\"auto\""), Ok(FlashAttention::Auto));
+        assert_eq!(read("true"), Ok(FlashAttention::On));
+        assert_eq!(read("false"), Ok(FlashAttention::Off));
+        assert!(read("\"on\"").unwrap_err().contains("expected \"auto\", true or false"));
     }
 
     #[test]

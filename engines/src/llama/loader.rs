@@ -14,13 +14,13 @@ use sha2::{Digest, Sha256};
 use super::config::LlamaConfig;
 use super::description::Description;
 use super::gguf::{Gguf, Texts};
-use super::network::{LlamaNetwork, Size};
+use super::network::LlamaNetwork;
 use super::vocabulary::LlamaVocabulary;
 use super::{log, processor};
 use crate::error::{EngineError, Result};
 use crate::local::Serve;
 use crate::model::{Model, ModelLoader};
-use crate::text_engine::{Capabilities, Determinism, EngineInfo};
+use crate::text_engine::{Capabilities, EngineInfo};
 
 /// Alignment that ggml demands of tensors in a mapped file.
 const MAPPED_ALIGNMENT: u32 = 32;
@@ -50,8 +50,7 @@ impl LlamaLoader {
         let description = Description::of(&gguf).map_err(|reason| self.unusable(&reason))?;
         let context = self.config.context_of(description.context_length)?;
         let model = Arc::new(self.load(backend, &gguf)?);
-        let size = Size { slots: self.config.slots, step_tokens: self.config.step_tokens, context, threads: self.config.threads() };
-        let mut network = LlamaNetwork::new(backend, &model, size).map_err(|error| self.unusable(&error.to_string()))?;
+        let mut network = LlamaNetwork::new(backend, &model, &self.config, context).map_err(|error| self.unusable(&error.to_string()))?;
         let no_spellings = Texts::default();
         let vocabulary = Arc::new(LlamaVocabulary::new(model.clone(), &description, gguf.tokens().unwrap_or(&no_spellings)));
         drop(gguf);
@@ -75,7 +74,7 @@ impl LlamaLoader {
             source: self.origin.clone(),
             fingerprint: fingerprint(&self.file).map_err(|error| self.unusable(&format!("reading it failed: {error}")))?,
             context_length: context,
-            determinism: Determinism::Serial,
+            determinism: self.config.determinism(),
             capabilities: Capabilities { chat_template: vocabulary.has_chat_template(), logprobs: true, tokenize: true, embeddings: false },
         })
     }

@@ -28,7 +28,7 @@ mod network;
 mod processor;
 mod vocabulary;
 
-pub use config::LlamaConfig;
+pub use config::{CacheType, FlashAttention, LlamaConfig, Reuse};
 pub use description::Description;
 pub use loader::LlamaLoader;
 pub use vocabulary::LlamaVocabulary;
@@ -53,7 +53,8 @@ impl Backend for LlamaCpp {
         processor::check_instructions()?;
         let Found { path, origin } = find(opening, config).await?;
         let loader = LlamaLoader { name: opening.name.clone(), file: path, origin, config: config.clone() };
-        Ok(Arc::new(LocalEngine::start(LocalOptions { queue: config.queue }, loader).await?))
+        let options = LocalOptions { queue: config.queue, reuse: config.reuse == Reuse::Fast, speculation: config.speculation };
+        Ok(Arc::new(LocalEngine::start(options, loader).await?))
     }
 }
 

@@ -3,31 +3,20 @@
 use std::num::NonZeroU32;
 
 use llama_cpp_2::context::LlamaContext;
-use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
+use llama_cpp_sys_2::{LLAMA_FLASH_ATTN_TYPE_AUTO, LLAMA_FLASH_ATTN_TYPE_DISABLED, LLAMA_FLASH_ATTN_TYPE_ENABLED};
 
+use super::config::{CacheType, FlashAttention, LlamaConfig};
 use super::log;
 use crate::error::{EngineError, Result};
 use crate::model::{Feed, Limits, Logits, Model, Slot};
 
 /// llama.cpp rounds the tokens of a sequence up to a multiple of this.
 const CONTEXT_STEP: usize = 256;
-
-/// How large a context is to be.
-#[derive(Debug, Clone, Copy)]
-pub struct Size {
-    /// Sequences side by side.
-    pub slots: usize,
-    /// Tokens in one step.
-    pub step_tokens: usize,
-    /// Tokens of one sequence; no more than the model was trained for, because some models have no positions beyond.
-    pub context: usize,
-    /// Threads that compute.
-    pub threads: usize,
-}
 
 /// A llama.cpp context and what is in it.
 pub struct LlamaNetwork<'model> {
@@ -39,39 +28,51 @@ pub struct LlamaNetwork<'model> {
 }
 
 impl<'model> LlamaNetwork<'model> {
-    /// A context of the given size with nothing in it.
+    /// A context with nothing in it, its slots of `length` tokens each; no more than the model was trained for, because some models have no
+    /// positions beyond.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] where llama.cpp makes none, most often for want of memory.
-    pub fn new(backend: &LlamaBackend, model: &'model LlamaModel, size: Size) -> Result<Self> {
-        let too_large =
-            || EngineError::Unavailable(format!("{} slots of {} tokens are more than llama.cpp can count", size.slots, size.context));
-        let total = size.context.checked_next_multiple_of(CONTEXT_STEP).and_then(|context| context.checked_mul(size.slots));
+    pub fn new(backend: &LlamaBackend, model: &'model LlamaModel, config: &LlamaConfig, length: usize) -> Result<Self> {
+        let &LlamaConfig { slots, step_tokens, .. } = config;
+        let too_large = || EngineError::Unavailable(format!("{slots} slots of {length} tokens are more than llama.cpp can count"));
+        let total = length.checked_next_multiple_of(CONTEXT_STEP).and_then(|length| length.checked_mul(slots));
         let total = total.and_then(|total| i32::try_from(total).ok()).ok_or_else(too_large)?;
         let number = |value: usize| u32::try_from(value).map_err(|_| too_large());
-        let threads = i32::try_from(size.threads).map_err(|_| too_large())?;
+        let threads = |count: usize| i32::try_from(count).map_err(|_| too_large());
+        let cache_type = match config.cache_type {
+            CacheType::F16 => KvCacheType::F16,
+            CacheType::Q8_0 => KvCacheType::Q8_0,
+        };
+        let flash_attention = match config.flash_attention {
+            FlashAttention::Auto => LLAMA_FLASH_ATTN_TYPE_AUTO,
+            FlashAttention::On => LLAMA_FLASH_ATTN_TYPE_ENABLED,
+            FlashAttention::Off => LLAMA_FLASH_ATTN_TYPE_DISABLED,
+        };
         let parameters = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(total.unsigned_abs()))
-            .with_n_seq_max(number(size.slots)?)
-            .with_n_batch(number(size.step_tokens)?)
-            // The whole step at once: models without causal attention demand it, and smaller pieces gain nothing.
-            .with_n_ubatch(number(size.step_tokens)?)
-            .with_n_threads(threads)
-            .with_n_threads_batch(threads);
+            .with_n_seq_max(number(slots)?)
+            .with_n_batch(number(step_tokens)?)
+            .with_n_ubatch(number(config.ubatch.unwrap_or(step_tokens))?)
+            .with_n_threads(threads(config.threads())?)
+            .with_n_threads_batch(threads(config.threads_batch())?)
+            .with_type_k(cache_type)
+            .with_type_v(cache_type)
+            .with_flash_attention_policy(flash_attention);
         let (context, reason) = log::listening(|| model.new_context(backend, parameters));
         let context = context.map_err(|error| {
             let reason = reason.unwrap_or_else(|| error.to_string());
-            EngineError::Unavailable(format!("llama.cpp can't make {} slots of {} tokens: {reason}", size.slots, size.context))
+            EngineError::Unavailable(format!("llama.cpp can't make {slots} slots of {length} tokens: {reason}"))
         })?;
         let limits = Limits {
-            slots: size.slots,
+            slots,
             // llama.cpp lowers it where the context is smaller, and ends the process where a batch is larger.
-            step_tokens: size.step_tokens.min(context.n_batch() as usize),
-            context: size.context.min(context.n_ctx() as usize / size.slots),
+            step_tokens: step_tokens.min(context.n_batch() as usize),
+            context: length.min(context.n_ctx() as usize / slots),
             logits_width: usize::try_from(model.n_vocab()).unwrap_or(0),
         };
         let batch = LlamaBatch::new(limits.step_tokens, 1);
-        Ok(Self { context, batch, limits, lengths: vec![0; size.slots] })
+        Ok(Self { context, batch, limits, lengths: vec![0; slots] })
     }
 
     /// Puts the feeds into the batch; nothing that could end the process gets past it.
@@ -146,8 +147,21 @@ impl Model for LlamaNetwork<'_> {
         self.lengths[slot.0]
     }
 
-    // `copy_prefix` stays at nothing: between slots with buffers of their own llama.cpp copies only whole ones and ends the
-    // process otherwise, and a prompt evaluated from a copy has other bits than one evaluated in one piece.
+    /// A prompt that goes on from a copy has other bits than one evaluated in one piece, so only an engine that promises nothing may use it.
+    fn copy_prefix(&mut self, from: Slot, to: Slot, length: usize) -> usize {
+        let (Some(source), Some(target)) = (self.sequence(from), self.sequence(to)) else { return 0 };
+        let length = length.min(self.lengths[from.0]);
+        if source == target || length == 0 || self.lengths[to.0] > 0 {
+            return 0;
+        }
+        // Each slot has a buffer of its own. Between buffers llama.cpp copies only the whole one, when it decodes next, and ends the process
+        // where it is asked for a part. What is too much is taken off again; recurrent models can't do that, and the slot stays empty.
+        if self.context.kv_cache_seq_cp(source as i32, target as i32, None, None).is_err() {
+            return 0;
+        }
+        self.lengths[to.0] = self.lengths[from.0];
+        self.truncate(to, length)
+    }
 
     fn release(&mut self, slot: Slot) {
         let Some(sequence) = self.sequence(slot) else { return };

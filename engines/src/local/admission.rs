@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::LocalOptions;
 use super::reading::Reading;
 use super::sequence::{Assignment, Sequence};
 use super::serve::{EmbedJob, Job};
@@ -26,7 +27,7 @@ pub(super) struct Front {
     pub limits: Limits,
     vocabulary: Arc<dyn Vocabulary>,
     places: Arc<Semaphore>,
-    queue: usize,
+    options: LocalOptions,
     encoders: Arc<Semaphore>,
 }
 
@@ -38,8 +39,14 @@ struct Rendered {
 }
 
 impl Front {
-    pub fn new(info: Arc<EngineInfo>, vocabulary: Arc<dyn Vocabulary>, limits: Limits, places: Arc<Semaphore>, queue: usize) -> Self {
-        Self { info, limits, vocabulary, places, queue, encoders: Arc::new(Semaphore::new(ENCODED_AT_ONCE)) }
+    pub fn new(
+        info: Arc<EngineInfo>,
+        vocabulary: Arc<dyn Vocabulary>,
+        limits: Limits,
+        places: Arc<Semaphore>,
+        options: LocalOptions,
+    ) -> Self {
+        Self { info, limits, vocabulary, places, options, encoders: Arc::new(Semaphore::new(ENCODED_AT_ONCE)) }
     }
 
     /// Checks, renders, encodes and measures a request.
@@ -59,7 +66,9 @@ impl Front {
         // Room for every event the request can cause, so the engine's thread never waits for a reader: one for each token, the
         // flush, the end.
         let (events, receiver) = mpsc::channel(max_tokens + 2);
-        let sequence = Sequence::new(Assignment { prompt: rendered.tokens, max_tokens, sampling, seed, stop, logprobs, events, permit });
+        let speculation = self.options.speculation;
+        let assignment = Assignment { prompt: rendered.tokens, max_tokens, sampling, seed, stop, logprobs, speculation, events, permit };
+        let sequence = Sequence::new(assignment);
         Ok((sequence, Generation::new(beginning, ReceiverStream::new(receiver))))
     }
 
@@ -124,7 +133,7 @@ impl Front {
     }
 
     fn place(&self) -> Result<OwnedSemaphorePermit> {
-        self.places.clone().try_acquire_owned().map_err(|_| EngineError::Busy { waiting: self.queue })
+        self.places.clone().try_acquire_owned().map_err(|_| EngineError::Busy { waiting: self.options.queue })
     }
 
     /// How many tokens the answer may have.

@@ -6,17 +6,15 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
+use super::plan;
 use super::reading::ReadJob;
 use super::sequence::{Progress, Sequence};
 use super::serve::{EmbedJob, Job, Shared};
+use super::slots::{Seat, Slots};
 use crate::error::EngineError;
 use crate::model::{Feed, Limits, Logits, Model, Rows, Slot, Vocabulary};
 use crate::text_engine::Embedding;
 use crate::turn::Turn;
-
-/// The share of a step that prompts may take while others are being answered: a long prompt costs them at most a quarter of a
-/// full step for each of their tokens.
-const PROMPT_SHARE_BESIDE_ANSWERS: usize = 4;
 
 /// All requests of one engine, waiting and running.
 pub(super) struct Batch {
@@ -28,7 +26,9 @@ pub(super) struct Batch {
     embeddings: VecDeque<EmbedJob>,
     readings: VecDeque<ReadJob>,
     running: Vec<Running>,
-    free: Vec<Slot>,
+    slots: Slots,
+    /// What each running sequence feeds in the step under way.
+    shares: Vec<usize>,
     logits: Logits,
     turn: Arc<dyn Turn>,
 }
@@ -36,6 +36,7 @@ pub(super) struct Batch {
 struct Running {
     slot: Slot,
     sequence: Sequence,
+    progress: Progress,
 }
 
 impl Batch {
@@ -45,6 +46,7 @@ impl Batch {
         jobs: mpsc::Receiver<Job>,
         shared: Arc<Shared>,
         turn: Arc<dyn Turn>,
+        reuse: bool,
     ) -> Self {
         Self {
             limits,
@@ -55,7 +57,8 @@ impl Batch {
             embeddings: VecDeque::new(),
             readings: VecDeque::new(),
             running: Vec::with_capacity(limits.slots),
-            free: (0..limits.slots).rev().map(Slot).collect(),
+            slots: Slots::new(limits, reuse),
+            shares: Vec::with_capacity(limits.slots),
             logits: Logits::new(limits.logits_width),
             turn,
         }
@@ -65,7 +68,7 @@ impl Batch {
     pub fn run(&mut self, model: &mut dyn Model) {
         while self.take_jobs(model) {
             self.leave(model);
-            self.join();
+            self.join(model);
             self.shared.set_active(self.running.len());
             self.embed(model);
             self.read(model);
@@ -111,18 +114,16 @@ impl Batch {
 
     /// Whether nothing can be done until something arrives. Texts that are being read may hold every slot meanwhile.
     fn is_idle(&self) -> bool {
-        let can_join = !self.free.is_empty();
-        let can_be_read = |job: &ReadJob| can_join || job.reading.slot.is_some();
+        let all_held = !self.slots.any_free();
         self.running.is_empty()
             && self.embeddings.is_empty()
-            && !(can_join && !self.waiting.is_empty())
-            && !self.readings.iter().any(can_be_read)
+            && (self.waiting.is_empty() || all_held)
+            && self.readings.iter().all(|job| all_held && job.reading.slot.is_none())
     }
 
     fn take(&mut self, job: Job, model: &mut dyn Model) {
         if let Some(slot) = self.accept(job) {
-            model.release(slot);
-            self.free.push(slot);
+            self.slots.clear(slot, model);
         }
     }
 
@@ -140,23 +141,20 @@ impl Batch {
     /// Lets go of requests whose reader is gone.
     fn leave(&mut self, model: &mut dyn Model) {
         self.waiting.retain(|sequence| !sequence.is_abandoned());
-        let free = &mut self.free;
-        self.running.retain(|running| {
-            let stays = !running.sequence.is_abandoned();
-            if !stays {
-                model.release(running.slot);
-                free.push(running.slot);
-            }
-            stays
-        });
+        let Self { running, slots, .. } = self;
+        for Running { slot, sequence, .. } in running.extract_if(.., |running| running.sequence.is_abandoned()) {
+            slots.leave(slot, sequence.into_fed(), model);
+        }
     }
 
     /// Gives free slots to those that wait, first come, first served.
-    fn join(&mut self) {
-        while !self.waiting.is_empty() {
-            let Some(slot) = self.free.pop() else { return };
-            let Some(sequence) = self.waiting.pop_front() else { return };
-            self.running.push(Running { slot, sequence });
+    fn join(&mut self, model: &mut dyn Model) {
+        while self.slots.any_free() {
+            let Some(mut sequence) = self.waiting.pop_front() else { return };
+            let running = self.running.iter().map(|running| (running.slot, running.sequence.fed()));
+            let Some(Seat { slot, cached }) = self.slots.take(sequence.tokens(), running, model) else { return };
+            sequence.begin_at(cached);
+            self.running.push(Running { slot, sequence, progress: Progress::More });
         }
     }
 
@@ -175,7 +173,7 @@ impl Batch {
     /// Takes one of the texts that are read a few tokens further, in a slot of its own.
     fn read(&mut self, model: &mut dyn Model) {
         let Some(ReadJob { mut reading, answer }) = self.readings.pop_front() else { return };
-        let Some(slot) = reading.slot.take().or_else(|| self.free.pop()) else {
+        let Some(slot) = reading.slot.take().or_else(|| Some(self.slots.take(&[], std::iter::empty(), model)?.slot)) else {
             self.readings.push_back(ReadJob { reading, answer });
             return;
         };
@@ -196,21 +194,18 @@ impl Batch {
             }
         };
         if !keeps_slot {
-            model.release(slot);
-            self.free.push(slot);
+            self.slots.clear(slot, model);
         }
     }
 
     /// One pass over the weights for all that run.
     fn step(&mut self, model: &mut dyn Model) {
-        let shares = self.shares();
+        plan::shares(self.running.iter_mut().map(|running| &mut running.sequence), self.limits.step_tokens, &mut self.shares);
         let mut feeds = Vec::with_capacity(self.running.len());
-        for (running, &share) in self.running.iter().zip(&shares) {
-            let unfed = running.sequence.unfed();
-            if share > 0 {
-                let rows = if share == unfed.len() { Rows::Last } else { Rows::None };
-                feeds.push(Feed { slot: running.slot, tokens: &unfed[..share], rows });
-            }
+        for (Running { slot, sequence, .. }, &share) in self.running.iter().zip(&self.shares).filter(|(_, share)| **share > 0) {
+            let unfed = sequence.unfed();
+            let rows = if share == unfed.len() { Rows::From(share - 1 - sequence.drafted()) } else { Rows::None };
+            feeds.push(Feed { slot: *slot, tokens: &unfed[..share], rows });
         }
         self.logits.clear();
         let turn = self.turn.taken();
@@ -219,56 +214,50 @@ impl Batch {
         drop(feeds);
         if let Err(error) = outcome {
             tracing::error!(%error, cause = std::error::Error::source(&error).map(ToString::to_string), "a step failed; its requests end");
-            for Running { slot, mut sequence } in self.running.drain(..) {
+            for Running { slot, mut sequence, .. } in self.running.drain(..) {
                 sequence.fail(&error);
-                model.release(slot);
-                self.free.push(slot);
+                self.slots.clear(slot, model);
             }
             return;
         }
-        self.choose(&shares, model);
+        self.choose(model);
     }
 
-    /// How many tokens each running sequence feeds in this step: one for each answer, and for the prompts equal shares of what is left.
-    fn shares(&self) -> Vec<usize> {
-        let answers = self.running.iter().filter(|running| !running.sequence.is_in_prompt()).count();
-        let mut prompts = self.running.len() - answers;
-        let room = self.limits.step_tokens - answers;
-        let mut left = if answers == 0 { room } else { room.min(self.limits.step_tokens.div_ceil(PROMPT_SHARE_BESIDE_ANSWERS)) };
-        let share = |running: &Running| {
-            let unfed = running.sequence.unfed().len();
-            if !running.sequence.is_in_prompt() {
-                return unfed;
-            }
-            // What an earlier prompt doesn't need goes to the later ones.
-            let share = unfed.min(left.div_ceil(prompts));
-            prompts -= 1;
-            left -= share;
-            share
-        };
-        self.running.iter().map(share).collect()
-    }
-
-    /// Chooses a token for each sequence that has a row of logits, and lets go of those that are over.
-    fn choose(&mut self, shares: &[usize], model: &mut dyn Model) {
+    /// Chooses tokens for each sequence that has rows of logits, and lets go of those that are over.
+    fn choose(&mut self, model: &mut dyn Model) {
         let size = self.vocabulary.size();
-        let mut row = 0;
-        let mut shares = shares.iter();
-        let Self { running, logits, vocabulary, free, .. } = self;
-        running.retain_mut(|running| {
-            let share = shares.next().copied().unwrap_or(0);
-            running.sequence.advance(share);
-            if !running.sequence.unfed().is_empty() {
-                return true;
+        let Self { running, shares, logits, vocabulary, slots, .. } = self;
+        let mut rows = logits.rows_mut().map(|row| &mut row[..size]);
+        for (Running { slot, sequence, progress }, &share) in running.iter_mut().zip(&*shares) {
+            sequence.advance(share);
+            if sequence.unfed().is_empty() {
+                let mut own = rows.by_ref().take(1 + sequence.drafted());
+                let held = sequence.fed().len();
+                *progress = sequence.choose(own.by_ref(), &**vocabulary);
+                // Those after a token that the draft didn't have.
+                own.for_each(drop);
+                take_back(held, *slot, sequence, model);
             }
-            let progress = running.sequence.choose(&mut logits.row_mut(row)[..size], &**vocabulary);
-            row += 1;
-            if progress == Progress::Over {
-                model.release(running.slot);
-                free.push(running.slot);
+        }
+        for Running { slot, sequence, progress } in running.extract_if(.., |running| running.progress != Progress::More) {
+            match progress {
+                Progress::Failed => slots.clear(slot, model),
+                _ => slots.leave(slot, sequence.into_fed(), model),
             }
-            progress == Progress::More
-        });
+        }
         self.shared.set_active(self.running.len());
+    }
+}
+
+/// Shortens the cache, which holds `held` tokens, to those that count.
+fn take_back(held: usize, slot: Slot, sequence: &mut Sequence, model: &mut dyn Model) {
+    let counts = sequence.fed().len();
+    if counts < held {
+        let kept = model.truncate(slot, counts);
+        if kept < counts {
+            // A model that can't take back a few tokens computes them again; no draft is worth that.
+            sequence.rewind(kept);
+            sequence.stop_drafting();
+        }
     }
 }

@@ -1,13 +1,17 @@
 //! `LocalEngine`: a [`TextEngine`] of any [`crate::model::Model`] in this process.
 //!
 //! A request passes [`admission`] on the caller's side, where all that can refuse it is done, and then waits for a slot. The
-//! engine's thread ([`serve`]) runs [`batch`]: step after step, the next tokens of all [`sequence`]s side by side.
+//! engine's thread ([`serve`]) runs [`batch`]: step after step, the next tokens of all [`sequence`]s side by side, as [`plan`] shares the step
+//! out among them. [`slots`] remembers what earlier sequences left in the model's cache, [`draft`] guesses at tokens to be verified.
 
 mod admission;
 mod batch;
+mod draft;
+mod plan;
 mod reading;
 mod sequence;
 mod serve;
+mod slots;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -26,10 +30,15 @@ pub use serve::Serve;
 use serve::Shared;
 
 /// What every local engine is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LocalOptions {
     /// Requests that may wait for a slot; one more is refused as [`EngineError::Busy`].
     pub queue: usize,
+    /// Whether a prompt that starts as an earlier one did is computed from where they part. For models whose logits don't depend on how
+    /// the tokens before were fed; another one must not call itself more than [`Determinism::None`](crate::Determinism::None) with it.
+    pub reuse: bool,
+    /// Whether guesses at the next tokens, looked up in what a sequence said before, are verified beside them. For the same models.
+    pub speculation: bool,
 }
 
 /// A model on a thread of its own.

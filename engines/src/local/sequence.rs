@@ -2,7 +2,8 @@
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use crate::decoding::{Sampler, StopMatcher, Stopping, WholeCharacters, logprobs};
+use super::draft::Drafts;
+use crate::decoding::{Logprobs, Sampler, StopMatcher, Stopping, WholeCharacters};
 use crate::error::{EngineError, Result};
 use crate::generation::{Finish, FinishReason, TextEvent, Token, Usage};
 use crate::model::Vocabulary;
@@ -10,13 +11,19 @@ use crate::request::{Sampling, TokenId};
 
 /// One request. Dropping it frees its place.
 pub(super) struct Sequence {
-    prompt_tokens: usize,
-    /// Tokens the model hasn't seen: the prompt's rest, or the last token chosen.
-    pending: Vec<TokenId>,
-    /// How many of `pending` the model has seen.
+    /// Prompt and output; behind them, while a step is under way, the draft that it verifies.
+    tokens: Vec<TokenId>,
+    /// How many of `tokens` are draft.
+    drafted: usize,
+    /// How many of `tokens` the model's cache holds.
     fed: usize,
+    prompt_tokens: usize,
+    /// Tokens of the prompt that were in the cache before it began.
+    cached: usize,
     generated: usize,
     max_tokens: usize,
+    /// `None` where the engine makes none.
+    drafts: Option<Drafts>,
     sampler: Sampler,
     stop: StopMatcher,
     characters: WholeCharacters,
@@ -34,29 +41,36 @@ pub(super) struct Assignment {
     pub seed: u64,
     pub stop: Vec<String>,
     pub logprobs: Option<usize>,
+    /// Whether drafts of its next tokens are verified beside them.
+    pub speculation: bool,
     /// Room for `max_tokens + 2` events.
     pub events: mpsc::Sender<Result<TextEvent>>,
     pub permit: OwnedSemaphorePermit,
 }
 
 /// Whether a sequence goes on.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
     More,
     Over,
+    /// Over by an error; what it left in the cache is of no use.
+    Failed,
 }
 
 impl Sequence {
     /// A sequence of which the model has seen nothing.
     pub fn new(assignment: Assignment) -> Self {
-        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, events, permit } = assignment;
+        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, speculation, events, permit } = assignment;
         Self {
             prompt_tokens: prompt.len(),
             sampler: Sampler::new(sampling, seed, &prompt),
-            pending: prompt,
+            tokens: prompt,
+            drafted: 0,
             fed: 0,
+            cached: 0,
             generated: 0,
             max_tokens,
+            drafts: speculation.then(Drafts::default),
             stop: StopMatcher::new(&stop),
             characters: WholeCharacters::default(),
             logprobs,
@@ -70,30 +84,91 @@ impl Sequence {
         self.events.is_closed()
     }
 
-    /// Whether its prompt is still being read.
-    pub fn is_in_prompt(&self) -> bool {
-        self.generated == 0
+    /// Whether its next token is all that the model hasn't seen; otherwise its prompt is still being read.
+    pub fn is_answering(&self) -> bool {
+        self.generated > 0 && self.fed + 1 == self.tokens.len() - self.drafted
     }
 
-    /// Tokens that the model hasn't seen.
+    /// The tokens so far. Before the first step, the prompt.
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.tokens[..self.tokens.len() - self.drafted]
+    }
+
+    /// Tokens that the model's cache holds.
+    pub fn fed(&self) -> &[TokenId] {
+        &self.tokens[..self.fed]
+    }
+
+    /// Tokens that the model hasn't seen, the draft included.
     pub fn unfed(&self) -> &[TokenId] {
-        &self.pending[self.fed..]
+        &self.tokens[self.fed..]
     }
 
-    /// The model has seen so many more of them.
+    /// How many of the last tokens are draft.
+    pub fn drafted(&self) -> usize {
+        self.drafted
+    }
+
+    /// The model's cache holds so many tokens of the prompt from the start.
+    pub fn begin_at(&mut self, cached: usize) {
+        (self.fed, self.cached) = (cached, cached);
+    }
+
+    /// The model has seen so many more tokens.
     pub fn advance(&mut self, tokens: usize) {
         self.fed += tokens;
     }
 
-    /// Chooses the next token from the logits after the last one and tells the reader.
-    pub fn choose(&mut self, logits: &mut [f32], vocabulary: &dyn Vocabulary) -> Progress {
-        match self.next_event(logits, vocabulary) {
-            Ok(progress) => progress,
-            Err(error) => {
-                self.fail(&error);
-                Progress::Over
+    /// The model's cache holds only so many tokens after all.
+    pub fn rewind(&mut self, fed: usize) {
+        self.fed = self.fed.min(fed);
+    }
+
+    /// What it leaves in the model's cache.
+    pub fn into_fed(mut self) -> Vec<TokenId> {
+        self.tokens.truncate(self.fed);
+        self.tokens
+    }
+
+    /// Makes no more drafts.
+    pub fn stop_drafting(&mut self) {
+        self.drafts = None;
+    }
+
+    /// Appends a draft of at most `limit` tokens, if one is worth the price of its rows; returns its length.
+    pub fn draft(&mut self, limit: usize, price: f32) -> usize {
+        // The row after the last draft gives one token more.
+        let limit = limit.min((self.max_tokens - self.generated).saturating_sub(1));
+        self.drafted = self.drafts.as_mut().map_or(0, |drafts| drafts.append(&mut self.tokens, limit, price));
+        self.drafted
+    }
+
+    /// Chooses the next tokens and tells the reader. `rows` are the logits after the last token and then after each of the draft's; a row
+    /// counts as long as each token before it was chosen as the draft has it. [`Sequence::fed`] becomes what of the cache still counts.
+    pub fn choose<'a>(&mut self, mut rows: impl Iterator<Item = &'a mut [f32]>, vocabulary: &dyn Vocabulary) -> Progress {
+        let (drafted, generated) = (self.drafted, self.generated);
+        let progress = loop {
+            match rows.next().ok_or_else(|| EngineError::failed("the model gave fewer rows than it was asked for")) {
+                Ok(row) => match self.next_event(row, vocabulary) {
+                    // Chosen as the draft has it, the token has been fed already, and the next row is the one after it.
+                    Ok(Progress::More) if self.unfed().is_empty() => {}
+                    Ok(progress) => break progress,
+                    Err(error) => break self.broken(&error),
+                },
+                Err(error) => break self.broken(&error),
             }
+        };
+        if let Some(drafts) = self.drafts.as_mut().filter(|_| drafted > 0) {
+            let other = self.tokens.len() - self.fed;
+            drafts.verified(drafted, self.generated - generated - other);
         }
+        self.drop_draft();
+        progress
+    }
+
+    fn broken(&mut self, error: &EngineError) -> Progress {
+        self.fail(error);
+        Progress::Failed
     }
 
     /// Ends it with an error.
@@ -104,23 +179,22 @@ impl Sequence {
     }
 
     fn next_event(&mut self, logits: &mut [f32], vocabulary: &dyn Vocabulary) -> Result<Progress> {
-        let raw = self.logprobs.map(|_| logits.to_vec());
-        let id = self.sampler.choose(logits)?;
+        let (id, found) = match self.logprobs {
+            None => (self.sampler.choose(logits)?, None),
+            Some(alternatives) => self.sampler.choose_with_logprobs(logits, alternatives).map(|(id, found)| (id, Some(found)))?,
+        };
         if vocabulary.end_tokens().contains(&id) {
             self.flush();
             self.finish(FinishReason::EndOfText);
             return Ok(Progress::Over);
         }
         self.generated += 1;
-        (self.pending, self.fed) = (vec![id], 0);
+        self.append(id);
         let mut bytes = Vec::new();
         vocabulary.push_bytes(id, &mut bytes);
         let text = self.characters.push(&bytes);
-        let mut token = Token { id, bytes, logprob: None, top: Vec::new() };
-        if let (Some(raw), Some(alternatives)) = (raw, self.logprobs) {
-            let found = logprobs(&raw, id, alternatives);
-            (token.logprob, token.top) = (Some(found.chosen), found.top);
-        }
+        let (logprob, top) = found.map_or((None, Vec::new()), |Logprobs { chosen, top }| (Some(chosen), top));
+        let token = Token { id, bytes, logprob, top };
         match self.stop.push(&text) {
             Stopping::Stopped { text, stop } => {
                 self.tell(text, vec![token]);
@@ -137,6 +211,24 @@ impl Sequence {
         Ok(Progress::More)
     }
 
+    /// Appends a token, which may be the draft's next one.
+    fn append(&mut self, id: TokenId) {
+        let place = self.tokens.len() - self.drafted;
+        if self.tokens.get(place) == Some(&id) {
+            self.drafted -= 1;
+        } else {
+            self.drop_draft();
+            self.tokens.push(id);
+        }
+    }
+
+    /// Forgets the rest of the draft, which the cache holds but the text doesn't.
+    fn drop_draft(&mut self) {
+        self.tokens.truncate(self.tokens.len() - self.drafted);
+        self.fed = self.fed.min(self.tokens.len());
+        self.drafted = 0;
+    }
+
     fn tell(&self, text: String, tokens: Vec<Token>) {
         let _ = self.events.try_send(Ok(TextEvent::Text { text, tokens }));
     }
@@ -151,7 +243,7 @@ impl Sequence {
 
     fn finish(&mut self, reason: FinishReason) {
         self.permit = None;
-        let usage = Usage { prompt_tokens: self.prompt_tokens, completion_tokens: self.generated, cached_tokens: 0 };
+        let usage = Usage { prompt_tokens: self.prompt_tokens, completion_tokens: self.generated, cached_tokens: self.cached };
         let _ = self.events.try_send(Ok(TextEvent::Finished(Finish { reason, usage })));
     }
 }

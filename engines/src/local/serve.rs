@@ -126,10 +126,10 @@ impl Serve {
         let (jobs, receiver) = mpsc::channel(capacity);
         let places = Arc::new(Semaphore::new(capacity));
         let shared = Arc::new(Shared { failure: Mutex::new(None), active: AtomicUsize::new(0), places: places.clone(), capacity });
-        let front = Front::new(Arc::new(info), vocabulary.clone(), limits, places, self.options.queue);
+        let front = Front::new(Arc::new(info), vocabulary.clone(), limits, places, self.options);
         self.report.send(Ok(Serving { front, shared: shared.clone(), jobs }));
 
-        let mut batch = Batch::new(limits, vocabulary, receiver, shared.clone(), self.turn);
+        let mut batch = Batch::new(limits, vocabulary, receiver, shared.clone(), self.turn, self.options.reuse);
         // The model is never touched again after a panic, so what it left half done can't be seen.
         let outcome = catch_unwind(AssertUnwindSafe(|| batch.run(model)));
         match outcome {

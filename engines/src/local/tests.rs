@@ -1,3 +1,6 @@
+mod reuse;
+mod speculation;
+
 use futures_util::StreamExt;
 
 use super::*;
@@ -15,7 +18,7 @@ fn greedy(prompt: &str, max_tokens: usize) -> GenerateRequest {
 
 async fn start(script: &Script, queue: usize) -> LocalEngine {
     let loader = ScriptedLoader { name: "scripted".into(), script: script.clone() };
-    LocalEngine::start(LocalOptions { queue }, loader).await.unwrap()
+    LocalEngine::start(LocalOptions { queue, ..LocalOptions::default() }, loader).await.unwrap()
 }
 
 fn scripted(text: &str) -> Script {
@@ -36,26 +39,33 @@ async fn blocking(work: impl FnOnce() + Send + 'static) {
     tokio::task::spawn_blocking(work).await.unwrap();
 }
 
+/// Opens the scripted engine with these settings.
+fn scripted_as(step_tokens: usize, reuse: bool, speculation: bool) -> conformance::Open {
+    Box::new(move || {
+        Box::pin(async move {
+            let limits = Limits { step_tokens, ..Script::default().limits };
+            let loader = ScriptedLoader { name: "scripted".into(), script: Script { limits, ..Script::default() } };
+            let engine = LocalEngine::start(LocalOptions { queue: 6, reuse, speculation }, loader).await?;
+            let engine: Arc<dyn TextEngine> = Arc::new(engine);
+            Ok(engine)
+        })
+    })
+}
+
 #[tokio::test]
 async fn the_scripted_engine_passes_the_conformance_kit() {
-    let open = || async {
-        let limits = Limits { step_tokens: 32, ..Script::default().limits };
-        let engine: Arc<dyn TextEngine> = Arc::new(start(&Script { limits, ..Script::default() }, 6).await);
-        Ok(engine)
-    };
     let others = ["Zwölf Boxkämpfer jagen ", "🥊", "naïve 日", "quite something else"].map(str::to_owned).to_vec();
-    let chunked = || async {
-        let limits = Limits { step_tokens: 5, ..Script::default().limits };
-        let engine: Arc<dyn TextEngine> = Arc::new(start(&Script { limits, ..Script::default() }, 6).await);
-        Ok(engine)
-    };
-    let chunked: conformance::Open = Box::new(move || Box::pin(chunked()));
     let subject = Subject {
-        open: Box::new(move || Box::pin(open())),
+        open: scripted_as(32, true, true),
         prompt: "Hello".into(),
         others,
         capacity: Some(10),
-        variants: vec![(Circumstance::ChunkSize, chunked)],
+        variants: vec![
+            (Circumstance::ChunkSize, scripted_as(5, true, true)),
+            (Circumstance::PrefixReuse, scripted_as(32, false, true)),
+            (Circumstance::Speculation, scripted_as(32, true, false)),
+        ],
+        reuses_prefixes: true,
     };
     conformance::check(&subject).await;
 }
@@ -88,9 +98,10 @@ async fn long_prompts_are_read_in_chunks_beside_answers() {
     gate.open();
     long.collect().await.unwrap();
     let steps = script.steps();
-    let beside: Vec<&(Slot, usize)> = steps.iter().skip(1).flat_map(|step| step.iter().filter(|feed| feed.0 != steps[0][0].0)).collect();
-    assert_eq!(beside.iter().map(|feed| feed.1).collect::<Vec<_>>(), [4, 4, 2, 1], "{steps:?}");
-    let answering = steps.iter().skip(2).take(3).all(|step| step.contains(&(steps[0][0].0, 1)));
+    let beside: Vec<&(Slot, Vec<TokenId>)> =
+        steps.iter().skip(1).flat_map(|step| step.iter().filter(|feed| feed.0 != steps[0][0].0)).collect();
+    assert_eq!(beside.iter().map(|feed| feed.1.len()).collect::<Vec<_>>(), [4, 4, 2, 1], "{steps:?}");
+    let answering = steps.iter().skip(2).take(3).all(|step| step.iter().any(|feed| feed.0 == steps[0][0].0 && feed.1.len() == 1));
     assert!(answering, "each of these steps carries a token of the answer too: {steps:?}");
 }
 
@@ -219,7 +230,7 @@ async fn a_panic_ends_running_and_waiting_requests_with_an_error() {
 async fn a_model_that_does_not_load_says_why() {
     for fault in [Fault::DoesNotLoad, Fault::PanicsWhileLoading] {
         let loader = ScriptedLoader { name: "scripted".into(), script: Script { fault: Some(fault), ..Script::default() } };
-        let error = LocalEngine::start(LocalOptions { queue: 1 }, loader).await.err();
+        let error = LocalEngine::start(LocalOptions { queue: 1, ..LocalOptions::default() }, loader).await.err();
         assert!(matches!(error, Some(EngineError::Unavailable(_))), "{error:?}");
     }
 }
@@ -228,7 +239,7 @@ async fn a_model_that_does_not_load_says_why() {
 async fn limits_that_hold_nothing_are_refused() {
     let script = Script { limits: Limits { slots: 0, ..Script::default().limits }, ..Script::default() };
     let loader = ScriptedLoader { name: "scripted".into(), script };
-    let error = LocalEngine::start(LocalOptions { queue: 1 }, loader).await.err();
+    let error = LocalEngine::start(LocalOptions { queue: 1, ..LocalOptions::default() }, loader).await.err();
     assert!(matches!(error, Some(EngineError::Unavailable(_))), "{error:?}");
 }
 
@@ -275,7 +286,7 @@ async fn a_text_is_read_in_steps_with_a_row_after_each_token() {
     for _ in 0..3 {
         assert_eq!(read(&engine, &bytes(&text)).await.unwrap(), bytes(&format!("{}a", &text[1..])));
     }
-    let widths: Vec<_> = script.steps().iter().take(3).map(|step| step[0].1).collect();
+    let widths: Vec<_> = script.steps().iter().take(3).map(|step| step[0].1.len()).collect();
     assert_eq!(widths, [16, 16, 8], "no step is longer than the limits say");
     let too_long = read(&engine, &bytes(&"a".repeat(513))).await.unwrap_err();
     assert_eq!(too_long.to_string(), "a text of 513 tokens can't be read; it must have 1 to 512");

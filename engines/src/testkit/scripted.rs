@@ -49,8 +49,8 @@ pub enum Fault {
     PanicsWhileLoading,
 }
 
-/// One step: for each feed its slot and its number of tokens.
-pub type StepRecord = Vec<(Slot, usize)>;
+/// One step: for each feed its slot and its tokens.
+pub type StepRecord = Vec<(Slot, Vec<TokenId>)>;
 
 impl Default for Script {
     fn default() -> Self {
@@ -164,7 +164,7 @@ impl Model for ScriptedModel {
             }
             assert!(self.slots[feed.slot.0].len() <= self.script.limits.context, "{:?} is over its context", feed.slot);
         }
-        let record = feeds.iter().map(|feed| (feed.slot, feed.tokens.len())).collect();
+        let record = feeds.iter().map(|feed| (feed.slot, feed.tokens.to_vec())).collect();
         self.script.record.lock().unwrap_or_else(PoisonError::into_inner).push(record);
         Ok(())
     }
@@ -293,6 +293,6 @@ impl Backend for ScriptedBackend {
 
     async fn open(&self, opening: &Opening, _: &ScriptedConfig) -> Result<Arc<dyn TextEngine>> {
         let loader = ScriptedLoader { name: opening.name.clone(), script: self.script.clone() };
-        Ok(Arc::new(LocalEngine::start(LocalOptions { queue: self.queue }, loader).await?))
+        Ok(Arc::new(LocalEngine::start(LocalOptions { queue: self.queue, reuse: true, speculation: false }, loader).await?))
     }
 }

@@ -5,13 +5,12 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use minivault_engines::chat::ChatMessage;
-use minivault_engines::{GenerateRequest, MaxTokens, Prompt, Sampling};
-use minivault_wire::chat::{ChatAnswer, ChatBody, ChatChunk, Choice, ChoiceDelta, Delta, Message};
-use minivault_wire::native::Usage;
+use minivault_engines::{GenerateRequest, MaxTokens, Prompt, Sampling, Usage};
+use minivault_wire::chat::{ChatAnswer, ChatBody, ChatChunk, ChatUsage, Choice, ChoiceDelta, Delta, Message, PromptTokensDetails};
 
 use crate::body::JsonBody;
 use crate::error::ApiError;
-use crate::interaction::{Interaction, Next, Question, usage};
+use crate::interaction::{Interaction, Next, Question};
 use crate::routes::App;
 
 /// Answers a conversation.
@@ -41,7 +40,7 @@ async fn whole(mut interaction: Interaction) -> Result<Response, ApiError> {
 fn events(mut interaction: Interaction, include_usage: bool) -> Response {
     let created = now();
     let (id, engine) = (interaction.id.clone(), interaction.engine.clone());
-    let chunk = move |choices: Vec<ChoiceDelta>, usage: Option<Usage>| {
+    let chunk = move |choices: Vec<ChoiceDelta>, usage: Option<ChatUsage>| {
         Event::default().json_data(ChatChunk {
             id: id.clone(),
             object: "chat.completion.chunk".into(),
@@ -121,6 +120,12 @@ fn question(app: &App, body: ChatBody) -> Result<Question, ApiError> {
     let form = [("stream".to_owned(), body.stream.unwrap_or(false).into())].into_iter().collect();
     let id = format!("chatcmpl-{}", uuid::Uuid::now_v7().simple());
     Ok(Question { id, endpoint: "/v1/chat/completions", model: body.model, request, form })
+}
+
+fn usage(usage: Usage) -> ChatUsage {
+    let Usage { prompt_tokens, completion_tokens, cached_tokens } = usage;
+    let prompt_tokens_details = PromptTokensDetails { cached_tokens };
+    ChatUsage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens, prompt_tokens_details }
 }
 
 fn now() -> i64 {

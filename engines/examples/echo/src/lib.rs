@@ -47,7 +47,7 @@ impl Backend for Echo {
 
     async fn open(&self, opening: &Opening, config: &EchoConfig) -> Result<Arc<dyn TextEngine>> {
         let loader = EchoLoader { name: opening.name.clone(), config: config.clone() };
-        Ok(Arc::new(LocalEngine::start(LocalOptions { queue: config.queue }, loader).await?))
+        Ok(Arc::new(LocalEngine::start(LocalOptions { queue: config.queue, ..LocalOptions::default() }, loader).await?))
     }
 }
 

@@ -18,6 +18,7 @@ async fn echo_passes_the_conformance_kit() {
         others,
         capacity: Some(8),
         variants: Vec::new(),
+        reuses_prefixes: false,
     })
     .await;
 }

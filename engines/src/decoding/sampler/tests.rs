@@ -114,6 +114,35 @@ fn the_same_seed_draws_the_same_tokens_on_every_version() {
 
 const GOLDEN: [TokenId; 16] = [1, 7, 7, 4, 3, 5, 5, 5, 0, 5, 3, 5, 5, 2, 3, 7];
 
+/// The `count` largest logits, largest first; of equals the first one first.
+fn largest(logits: &[f32], count: usize) -> Vec<(TokenId, f32)> {
+    let (mut blocks, mut candidates) = (Blocks::default(), Candidates::default());
+    blocks.read(logits).unwrap();
+    blocks.largest(logits, count, &mut candidates);
+    candidates.iter_from(0).collect()
+}
+
+#[test]
+fn log_probabilities_add_up_and_the_likeliest_comes_first() {
+    let logits = [1.0, 3.0, 2.0, -1.0];
+    let settings = Sampling { logit_bias: vec![(1, -50.0)], repetition_penalty: 1.5, ..Sampling::greedy() };
+    let (chosen, found) = Sampler::new(settings, 0, &[3]).choose_with_logprobs(&mut logits.clone(), 4).unwrap();
+    let total: f32 = found.top.iter().map(|(_, logprob)| logprob.exp()).sum();
+    assert!((total - 1.0).abs() < 1e-6, "{total}");
+    assert_eq!(found.top.iter().map(|&(id, _)| id).collect::<Vec<_>>(), [1, 2, 0, 3]);
+    assert_eq!((chosen, found.chosen), (2, found.top[1].1), "what the model thought, whatever was forbidden");
+}
+
+#[test]
+fn a_shifted_token_is_told_with_the_probability_that_the_model_gave_it() {
+    let settings = Sampling { logit_bias: vec![(2, 9.0), (2, 1.0)], presence_penalty: 0.5, ..Sampling::greedy() };
+    let mut sampler = Sampler::new(settings, 0, &[]);
+    for _ in 0..2 {
+        let (chosen, found) = sampler.choose_with_logprobs(&mut [1.0, 3.0, 2.0, -1.0], 2).unwrap();
+        assert_eq!((chosen, found.chosen), (2, found.top[1].1));
+    }
+}
+
 proptest! {
     #[test]
     fn candidates_are_those_of_a_full_sort(logits in prop::collection::vec(-4i8..4, 1..600), count in 1usize..700) {
@@ -131,5 +160,87 @@ proptest! {
         let settings = Sampling { top_p, ..Sampling::default() };
         let token = Sampler::new(settings, seed, &[]).choose(&mut logits).unwrap();
         prop_assert!((token as f32) < (width as f32 * top_p).ceil() + 1.0);
+    }
+
+    #[test]
+    fn the_token_is_the_one_that_a_full_sort_would_give(
+        (logits, shifted) in (prop_oneof![1usize..40, 60usize..70, 120usize..140, 900usize..1100]).prop_flat_map(|width| {
+            let coarse = prop::collection::vec((-8i8..8).prop_map(|logit| f32::from(logit) / 2.0), width);
+            let fine = prop::collection::vec(-12.0f32..4.0, width);
+            let holes = prop::collection::vec(prop_oneof![4 => -3.0f32..3.0, 1 => Just(f32::NEG_INFINITY), 1 => Just(-0.0), 1 => Just(0.0)], width);
+            (prop_oneof![coarse, fine, holes], prop::collection::vec(0..width as TokenId + 2, 0..width.min(60)))
+        }),
+        temperature in prop_oneof![Just(0.0), Just(1.0), 0.05f32..3.0],
+        top_k in prop_oneof![Just(0), 1usize..80, Just(1000)],
+        top_p in prop_oneof![Just(1.0), 0.01f32..1.0],
+        min_p in prop_oneof![Just(0.0), 0.001f32..1.0],
+        (repetition_penalty, presence_penalty, bias) in (prop_oneof![Just(1.0), 0.5f32..2.0], prop_oneof![Just(0.0), -2.0f32..2.0], -9.0f32..9.0),
+        seed in any::<u64>(),
+    ) {
+        prop_assume!(logits.iter().any(|logit| logit.is_finite()));
+        let (biased, prompt) = shifted.split_at(shifted.len() / 3);
+        let logit_bias = biased.iter().map(|&id| (id, bias)).collect();
+        let settings = Sampling { logit_bias, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed: None, ..Sampling::default() };
+        let mut sampler = Sampler::new(settings.clone(), seed, prompt);
+        let mut plain = plain::Plain::new(settings, seed, prompt);
+        for _ in 0..6 {
+            prop_assert_eq!(sampler.choose(&mut logits.clone()).unwrap(), plain.choose(&mut logits.clone()));
+        }
+    }
+}
+
+/// The same choice the long way: every logit weighed, all candidates sorted.
+mod plain {
+    use super::*;
+
+    pub struct Plain {
+        settings: Sampling,
+        random: ChaCha12Rng,
+        seen: HashMap<TokenId, u32>,
+    }
+
+    impl Plain {
+        pub fn new(settings: Sampling, seed: u64, prompt: &[TokenId]) -> Self {
+            let Sampler { settings, random, seen, .. } = Sampler::new(settings, seed, prompt);
+            Self { settings, random, seen }
+        }
+
+        pub fn choose(&mut self, logits: &mut [f32]) -> TokenId {
+            let Sampling { temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, .. } = self.settings;
+            for &(id, bias) in &self.settings.logit_bias {
+                if let Some(logit) = logits.get_mut(id as usize) {
+                    *logit += bias;
+                }
+            }
+            for (&id, &count) in &self.seen {
+                let Some(logit) = logits.get_mut(id as usize) else { continue };
+                *logit = if *logit < 0.0 { *logit * repetition_penalty } else { *logit / repetition_penalty };
+                *logit -= if count > 0 { presence_penalty } else { 0.0 };
+                *logit = logit.clamp(f32::MIN, f32::MAX);
+            }
+            let maximum = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let mut chosen = logits.iter().position(|&logit| logit == maximum).unwrap() as TokenId;
+            if temperature > 0.0 {
+                let uniform = (self.random.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64);
+                let mut tokens: Vec<(TokenId, f32)> = (0..).zip(logits.iter().copied()).collect();
+                let limited = top_k > 0 && top_k < logits.len();
+                if limited || top_p < 1.0 || min_p > 0.0 {
+                    tokens.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+                }
+                tokens.truncate(if limited { top_k } else { logits.len() });
+                let weigh = |(id, logit): (TokenId, f32)| (id, f64::from((logit - maximum) / temperature).exp());
+                let mut shares: Vec<(TokenId, f64)> = tokens.into_iter().map(weigh).collect();
+                let enough = f64::from(top_p) * shares.iter().map(|share| share.1).sum::<f64>();
+                let reached = |end: usize| shares[..end].iter().map(|share| share.1).sum::<f64>() >= enough;
+                let nucleus = if top_p < 1.0 { (1..shares.len()).find(|&end| reached(end)) } else { None }.unwrap_or(shares.len());
+                shares.truncate(nucleus);
+                shares.retain(|share| share.1 >= f64::from(min_p));
+                chosen = pick(uniform, &shares);
+            }
+            if self.settings.repetition_penalty != 1.0 || self.settings.presence_penalty != 0.0 {
+                *self.seen.entry(chosen).or_insert(0) += 1;
+            }
+            chosen
+        }
     }
 }

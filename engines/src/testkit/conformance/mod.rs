@@ -42,6 +42,8 @@ pub struct Subject {
     /// The engine with one circumstance changed: other chunk sizes, another number of threads. Where it claims that its bytes stay the same,
     /// they must.
     pub variants: Vec<(Circumstance, Open)>,
+    /// Whether a prompt that starts as an earlier one did finds it in the cache.
+    pub reuses_prefixes: bool,
 }
 
 /// Opens an engine.
@@ -83,6 +85,7 @@ pub async fn check(subject: &Subject) {
         lifetime::a_full_engine_is_busy,
         lifetime::a_dropped_generation_frees_its_slot,
         sameness::many_at_once_give_what_each_gives_alone,
+        sameness::what_earlier_requests_left_changes_no_bytes,
         sameness::changed_circumstances_change_no_bytes_where_that_is_claimed,
         answers::logprobs_are_of_the_tokens,
         answers::tokens_and_text_go_both_ways,
@@ -101,7 +104,14 @@ fn seeded(prompt: &str, max_tokens: usize, seed: u64) -> GenerateRequest {
     GenerateRequest { sampling, ..GenerateRequest::text(prompt, MaxTokens::AtMost(max_tokens)) }
 }
 
+/// An answer without what depends on earlier requests and may: how many of its tokens were cached.
 async fn answer(engine: &dyn TextEngine, request: GenerateRequest) -> Result<Completion, String> {
+    let mut completion = answer_with_cache(engine, request).await?;
+    completion.finish.usage.cached_tokens = 0;
+    Ok(completion)
+}
+
+async fn answer_with_cache(engine: &dyn TextEngine, request: GenerateRequest) -> Result<Completion, String> {
     let generation = engine.generate(request).await.map_err(|error| format!("refused: {error}"))?;
     generation.collect().await.map_err(|error| format!("broke off: {error}"))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::{Subject, Verdict, answer, greedy, seeded};
+use super::{Subject, Verdict, answer, answer_with_cache, greedy, seeded};
 use crate::request::GenerateRequest;
 use crate::text_engine::{Circumstance, TextEngine};
 
@@ -79,6 +79,38 @@ pub(super) async fn many_at_once_give_what_each_gives_alone(engine: Arc<dyn Text
     for ((request, alone), again) in requests.iter().zip(alone).zip(again) {
         let again = again?;
         ensure!(alone == again, "{:?}: {:?} alone, {:?} with others", request.prompt, alone.text, again.text);
+    }
+    Ok(())
+}
+
+/// Each turn of a conversation on an engine that saw the turns before, and on one that sees nothing else.
+pub(super) async fn what_earlier_requests_left_changes_no_bytes(engine: Arc<dyn TextEngine>, subject: &Subject) -> Verdict {
+    let claims_sameness = engine.info().determinism.holds(Circumstance::PrefixReuse);
+    let context = engine.info().context_length;
+    let mut history = format!("{} {}", subject.prompt, subject.others[0]);
+    let mut earlier = false;
+    for (seed, more) in (0..4).zip(subject.others.iter().cycle()) {
+        for request in [greedy(&history, 5), seeded(&history, 5, seed)] {
+            let found = answer_with_cache(&*engine, request.clone()).await?;
+            let usage = found.finish.usage;
+            ensure!(usage.cached_tokens < usage.prompt_tokens, "{usage:?}: a token at least must be computed");
+            let expected = earlier && subject.reuses_prefixes;
+            ensure!((usage.cached_tokens > 0) == expected, "turn {seed}: {usage:?}, something cached expected: {expected}");
+            if claims_sameness {
+                let fresh = (subject.open)().await.map_err(|error| format!("it can't be opened again: {error}"))?;
+                let fresh = answer(&*fresh, request).await?;
+                let same = (&found.text, &found.tokens) == (&fresh.text, &fresh.tokens);
+                ensure!(same, "turn {seed}: {:?} after others, {:?} alone", found.text, fresh.text);
+            }
+            if !earlier {
+                history.push_str(&found.text);
+            }
+            earlier = true;
+            if usage.prompt_tokens * 2 > context {
+                return Ok(());
+            }
+        }
+        history.push_str(more);
     }
     Ok(())
 }
