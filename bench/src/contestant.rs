@@ -24,7 +24,7 @@ pub struct Contestant {
 }
 
 enum Kind {
-    Worker(Worker),
+    Worker(Box<Worker>),
     LlamaBench {
         bench: PathBuf,
         batched: PathBuf,
@@ -73,7 +73,7 @@ impl Contestant {
             Ok(command) => Worker::start(command, places.log(&name)).await,
             Err(cause) => Err(cause),
         };
-        Self { name, kind: worker.map_or_else(|cause| Kind::Absent(format!("{cause:#}")), Kind::Worker) }
+        Self { name, kind: worker.map_or_else(|cause| Kind::Absent(format!("{cause:#}")), |worker| Kind::Worker(Box::new(worker))) }
     }
 
     /// Whether it is MiniVault.

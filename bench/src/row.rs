@@ -116,19 +116,19 @@ fn rounded(value: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn row(better: Better, ours: Reached<f64>, theirs: Reached<f64>) -> Row {
-        Heading { group: "g", what: "w", unit: "u", better }.row(&ours, "p", &theirs, Some(1.0))
+    fn row(better: Better, ours: &Reached<f64>, theirs: &Reached<f64>) -> Row {
+        Heading { group: "g", what: "w", unit: "u", better }.row(ours, "p", theirs, Some(1.0))
     }
 
     #[test]
     fn a_ratio_above_one_means_that_ours_is_better() {
-        assert_eq!(row(Better::More, Ok(vec![3.0, 2.0, 1.0]), Ok(vec![1.0])).summary.ratio, Some(2.0));
-        assert_eq!(row(Better::Less, Ok(vec![1.0]), Ok(vec![2.0])).summary.ratio, Some(2.0));
+        assert_eq!(row(Better::More, &Ok(vec![3.0, 2.0, 1.0]), &Ok(vec![1.0])).summary.ratio, Some(2.0));
+        assert_eq!(row(Better::Less, &Ok(vec![1.0]), &Ok(vec![2.0])).summary.ratio, Some(2.0));
     }
 
     #[test]
     fn what_could_not_be_measured_says_why() {
-        let row = row(Better::More, Ok(vec![1.0]), Err(anyhow::anyhow!("it isn't there")));
+        let row = row(Better::More, &Ok(vec![1.0]), &Err(anyhow::anyhow!("it isn't there")));
         assert_eq!((row.summary.ours, row.summary.theirs, row.summary.ratio), (Some(1.0), None, None));
         assert_eq!(row.note.as_deref(), Some("p: it isn't there"));
     }

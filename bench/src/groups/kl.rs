@@ -60,7 +60,6 @@ fn pages(places: &Places) -> Result<String> {
 
 /// Nats per token between an engine and its reference.
 async fn divergence(bench: &Bench, models: &Models, engine: &str, against: Option<&str>, text: &Path) -> Result<f64> {
-    let path = |model: &Result<PathBuf>| model.as_ref().map(Clone::clone).map_err(crate::turns::copy);
     let mut config = String::new();
     let mut add = |name: &str, table: Map<String, Value>| -> Result<()> {
         writeln!(config, "[engines.{name}]")?;
@@ -69,11 +68,13 @@ async fn divergence(bench: &Bench, models: &Models, engine: &str, against: Optio
     };
     if against.is_some() {
         for (name, model) in [("theirs", &models.theirs), ("exact", &models.exact)] {
-            let table = [("backend", json!("llama-cpp")), ("model", json!(path(model)?)), ("slots", json!(1))];
+            let table =
+                [("backend", json!("llama-cpp")), ("model", json!(model.as_ref().map_err(crate::turns::copy)?)), ("slots", json!(1))];
             add(name, table.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())?;
         }
     } else {
-        let mut table = crate::engine::table(&path(&models.ours)?, Dtype::Q8, bench.asked.threads(), &json!({}))?;
+        let mut table =
+            crate::engine::table(models.ours.as_ref().map_err(crate::turns::copy)?, Dtype::Q8, bench.asked.threads(), &json!({}))?;
         table.insert("backend".into(), json!("gpt2"));
         add("ours", table)?;
     }
