@@ -7,10 +7,12 @@ ENV := . target/tools/env.sh
 MODELS := target/models/env.sh
 # A Python with torch and transformers for `make reference`; without one it makes its own, 6 GB.
 PYTHON_REFERENCE ?= target/reference/venv/bin/python3
+# Where the benchmark keeps its peers, models and results.
+BENCH ?= target/bench
 REFERENCE := $(CURDIR)/target/reference/distilgpt2-shaped
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run pull check test test-build test-models reference clean
+.PHONY: help setup build run pull check test test-build test-models reference bench bench-quick bench-publish clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -51,6 +53,18 @@ reference: setup ## compare GPT-2 with Transformers on a model of DistilGPT2's s
 		"$(PYTHON_REFERENCE)" engines/tests/data/make_gpt2_reference.py distilgpt2-shaped "$(REFERENCE)"
 	@$(ENV) && export MINIVAULT_TEST_DISTILGPT2_SHAPED="$(REFERENCE)" && set -x && \
 		cargo test --workspace --test gpt2 -- a_model_of_distilgpt2s_shape
+
+# The peers take some GB, and what is installed is not installed again; `bench/README.md` tells how to measure parts.
+bench: build ## measure beside llama.cpp, CTranslate2 and Transformers (installs them); ARGS="--only decode --dtype q8"
+	@$(ENV) && bench/install.sh $(BENCH) "$(TARGET)/debug/minivaultd"
+	@"$(TARGET)/debug/minivault-bench" measure --folder $(BENCH) --minivaultd "$(TARGET)/debug/minivaultd" $(ARGS)
+
+bench-quick: build ## five minutes of it, with the peers that are there
+	@$(ENV) && bench/install.sh $(BENCH) "$(TARGET)/debug/minivaultd" models
+	@"$(TARGET)/debug/minivault-bench" measure --quick --folder $(BENCH) --minivaultd "$(TARGET)/debug/minivaultd" $(ARGS)
+
+bench-publish: build ## put the last measurement into the README and bench/results
+	@"$(TARGET)/debug/minivault-bench" publish --folder $(BENCH)
 
 clean: ## remove all that was built, installed or fetched into target/
 	cargo clean

@@ -14,6 +14,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("minivault-engines", &[]),
     ("minivault-daemon", &["minivault-engines", "minivault-wire", "minivault-journal"]),
     ("minivault-cli", &["minivault-wire", "minivault-journal"]),
+    // It measures engines, and daemons from outside.
+    ("minivault-bench", &["minivault-engines"]),
 ];
 const HTTP_SERVERS: &[&str] = &["axum", "hyper", "hyper-util", "tower", "tower-http"];
 const MODEL_LIBRARIES: &[&str] = &["candle-", "llama-cpp", "tokenizers", "safetensors", "minijinja"];

@@ -13,9 +13,9 @@ use minivault_engines::{Completion, Engines, GenerateRequest, MaxTokens, Opening
 use serde_json::json;
 
 /// Settings of the engine that decide its arithmetic. Each has texts of its own, the same under every load.
-const ARITHMETIC: [&str; 1] = ["{}"];
+const ARITHMETIC: [&str; 3] = [r#"{"dtype": "f32"}"#, r#"{"dtype": "bf16"}"#, r#"{"dtype": "q8"}"#];
 /// Settings that change no text, whatever the arithmetic.
-const NEUTRAL: [&str; 1] = ["{}"];
+const NEUTRAL: [&str; 2] = [r#"{"threads": 1}"#, r#"{"threads": 2}"#];
 /// Tokens of a step, and sequences side by side.
 const WIDTHS: [(usize, usize); 3] = [(16, 5), (64, 24), (512, 64)];
 const REQUESTS: usize = 64;
@@ -35,14 +35,14 @@ async fn open(tables: &[serde_json::Value]) -> Arc<dyn TextEngine> {
 
 /// Greedy and seeded, short and long; some repeat what their prompt says, some begin alike, some end at a stop string.
 fn requests() -> Vec<GenerateRequest> {
-    let list = "one two three, one two three, one two three, one two";
-    let system = "You read the cards for people who ask. Be brief and be kind. ";
+    // The models' contexts are short, and one of them counts bytes.
+    let system = "Read the cards. ";
     let prompts = |index: usize| match index % 5 {
-        0 => format!("{system}Question {}:", index / 10),
-        1 => list[..20 + index % 30].to_owned(),
-        2 => format!("The best thing to do is{}", " very".repeat(index % 7)),
-        3 => format!("{system}{list}"),
-        _ => format!("Once upon a time {index} 🥊"),
+        0 => format!("{system}{}:", index / 10),
+        1 => "one two, one two, one two"[..9 + index % 16].to_owned(),
+        2 => format!("It is{}", " very".repeat(index % 4)),
+        3 => format!("{system}{system}"),
+        _ => format!("Once upon {index} 🥊"),
     };
     let sampling = |index: usize| match index % 4 {
         0 => Sampling::greedy(),
@@ -52,8 +52,8 @@ fn requests() -> Vec<GenerateRequest> {
     };
     let request = |index: usize| GenerateRequest {
         sampling: sampling(index),
-        stop: if index % 6 == 0 { vec!["the".into(), "two three, one two".into()] } else { Vec::new() },
-        logprobs: (index % 8 == 0).then_some(3),
+        stop: if index.is_multiple_of(6) { vec!["the".into(), "two, one tw".into()] } else { Vec::new() },
+        logprobs: index.is_multiple_of(8).then_some(3),
         ..GenerateRequest::text(prompts(index), MaxTokens::AtMost(10 + index * 7 % 60))
     };
     (0..REQUESTS).map(request).collect()

@@ -24,6 +24,19 @@ async fn messages_go_in_and_text_comes_out() {
 }
 
 #[tokio::test]
+async fn a_second_turn_tells_what_was_cached_of_the_first() {
+    let daemon = Daemon::reciting("Assistant: fine.\n\nUser: ").await;
+    let mut body = conversation();
+    let (_, answer) = daemon.ask("/v1/chat/completions", &body).await;
+    assert_eq!(answer["usage"]["prompt_tokens_details"], json!({"cached_tokens": 0}));
+    let messages = body["messages"].as_array_mut().unwrap();
+    messages.extend([json!({"role": "assistant", "content": "fine."}), json!({"role": "user", "content": "Good."})]);
+    let (_, answer) = daemon.ask("/v1/chat/completions", &body).await;
+    let cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64();
+    assert!(cached >= Some(40 + " fine.".len() as u64), "{answer}");
+}
+
+#[tokio::test]
 async fn a_stream_speaks_openais_dialect() {
     let daemon = Daemon::reciting("Assistant: fine.\n\nUser: ").await;
     let mut body = conversation();

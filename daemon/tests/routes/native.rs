@@ -32,6 +32,16 @@ async fn an_answer_has_the_documented_form() {
 }
 
 #[tokio::test]
+async fn cached_tokens_are_told_and_logged() {
+    let daemon = Daemon::reciting("one two three ").await;
+    for cached in [0, 2] {
+        let (_, answer) = daemon.ask("/generate", &json!({"prompt": "xyz", "max_tokens": 2})).await;
+        assert_eq!(answer["usage"]["cached_tokens"], cached);
+        assert_eq!(daemon.log().pop().unwrap()["usage"]["cached_tokens"], cached);
+    }
+}
+
+#[tokio::test]
 async fn an_answer_leaves_its_line() {
     let daemon = Daemon::reciting("one two three ").await;
     let body = json!({"prompt": "x", "max_tokens": 7, "seed": 7, "stop": " t"});
@@ -70,6 +80,8 @@ async fn joined_pieces_are_the_whole_answer() {
         let mut rest = whole.clone();
         rest.as_object_mut().unwrap().remove("response");
         (rest["id"], done["id"]) = (Value::Null, Value::Null);
+        // The second one finds its prompt in the cache.
+        (rest["usage"]["cached_tokens"], done["usage"]["cached_tokens"]) = (Value::Null, Value::Null);
         // Where no seed was given each request has one of its own.
         if body.get("seed").is_none() {
             (rest["seed"], done["seed"]) = (Value::Null, Value::Null);

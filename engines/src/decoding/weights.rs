@@ -12,7 +12,7 @@ const LANES: usize = 16;
 /// Exponents below it weigh nothing: the smallest float is not far.
 const LEAST: f32 = -125.0;
 /// 2^x = 1 + x (c0 + x (c1 + ...)) on -0.5 to 0.5, interpolated at Chebyshev's nodes; off by 5e-9.
-const POLYNOMIAL: [f32; 6] = [0.693_147_2, 0.240_226_5, 0.055_503_57, 0.009_618_083, 0.001_339_086_3, 0.000_154_531_63];
+const POLYNOMIAL: [f32; 6] = [std::f32::consts::LN_2, 0.240_226_5, 0.055_503_57, 0.009_618_083, 0.001_339_086_3, 0.000_154_531_63];
 /// Added and taken away again, it rounds a float to a whole number, which then stands in its lowest bits.
 const ROUNDING: f32 = 12_582_912.0;
 

@@ -1,10 +1,10 @@
 //! From a folder in Hugging Face layout to a model that can be served.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::Gpt2Config;
 use super::architecture::{Architecture, end_tokens};
@@ -13,7 +13,7 @@ use super::model::Gpt2Model;
 use super::network::{Forward, Network};
 use super::plain::PlainNetwork;
 use super::vocabulary::{ChatSettings, Gpt2Vocabulary};
-use super::weights::{Weights, parse_json, read_file};
+use super::weights::{self, Weights, parse_json, read_file};
 use crate::error::{EngineError, Result};
 use crate::local::Serve;
 use crate::model::{ModelLoader, Vocabulary};
@@ -72,16 +72,18 @@ impl Gpt2Loader {
     fn read(&self, arithmetic: Arithmetic) -> Result<LoadedGpt2, String> {
         let mut fingerprint = Fingerprint::default();
         let architecture = self.architecture(&mut fingerprint)?;
-        let vocabulary = self.vocabulary(&architecture, &mut fingerprint)?;
-        let weights = Weights::read(&self.folder, &architecture, |name, bytes| fingerprint.add(name, bytes))?;
-        let network: candle_core::Result<Box<dyn Forward>> = match arithmetic {
-            Arithmetic::Kernels => {
-                let team = Team::new(self.config.threads.count());
-                Network::new(&architecture, weights, self.config.dtype, team).map(|network| Box::new(network) as _)
-            }
-            Arithmetic::Plain => PlainNetwork::new(&architecture, weights).map(|network| Box::new(network) as _),
-        };
-        let network = network.map_err(|error| error.to_string())?;
+        let paths = weights::files(&self.folder)?;
+        // The tokenizer and the hash take as long as the weights do.
+        let (vocabulary, network, hashed) = std::thread::scope(|scope| {
+            let hashed = scope.spawn(|| fingerprint_of_files(&paths));
+            let vocabulary = scope.spawn(|| self.vocabulary(&architecture));
+            let network = self.network(&architecture, &paths, arithmetic);
+            (join(vocabulary), network, join(hashed))
+        });
+        let (vocabulary, read) = vocabulary?;
+        let network = network?;
+        fingerprint.include(&read);
+        fingerprint.include(&hashed?);
         let Gpt2Config { slots, step_tokens, embeddings, .. } = self.config;
         let info = EngineInfo {
             name: self.name.clone(),
@@ -113,13 +115,27 @@ impl Gpt2Loader {
         Ok(architecture)
     }
 
-    fn vocabulary(&self, architecture: &Architecture, fingerprint: &mut Fingerprint) -> Result<Gpt2Vocabulary, String> {
-        let chat = self.chat_settings(fingerprint)?;
+    fn network(&self, architecture: &Architecture, paths: &[PathBuf], arithmetic: Arithmetic) -> Result<Box<dyn Forward>, String> {
+        let weights = Weights::open(&self.folder, architecture, paths)?;
+        let network: candle_core::Result<Box<dyn Forward>> = match arithmetic {
+            Arithmetic::Kernels => {
+                let team = Team::new(self.config.threads.count());
+                Network::new(architecture, weights, self.config.dtype, team).map(|network| Box::new(network) as _)
+            }
+            Arithmetic::Plain => PlainNetwork::new(architecture, weights).map(|network| Box::new(network) as _),
+        };
+        network.map_err(|error| error.to_string())
+    }
+
+    /// The vocabulary, and a hash of the files it was made of.
+    fn vocabulary(&self, architecture: &Architecture) -> Result<(Gpt2Vocabulary, Fingerprint), String> {
+        let mut fingerprint = Fingerprint::default();
+        let chat = self.chat_settings(&mut fingerprint)?;
         let path = self.folder.join("tokenizer.json");
         let json = read_file(&path)?;
         fingerprint.add("tokenizer.json", &json);
-        Gpt2Vocabulary::new(&json, architecture.vocabulary, architecture.end_tokens.clone(), chat)
-            .map_err(|cause| format!("{}: {cause}", path.display()))
+        let vocabulary = Gpt2Vocabulary::new(&json, architecture.vocabulary, architecture.end_tokens.clone(), chat);
+        Ok((vocabulary.map_err(|cause| format!("{}: {cause}", path.display()))?, fingerprint))
     }
 
     fn chat_settings(&self, fingerprint: &mut Fingerprint) -> Result<ChatSettings, String> {
@@ -173,20 +189,41 @@ impl ModelLoader for Gpt2Loader {
     }
 }
 
-/// A hash of all files that decide the output.
+/// What a thread returns; its panic goes on here.
+fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// A hash of files that decide the output: their names, lengths and bytes.
 #[derive(Default)]
-struct Fingerprint(Sha256);
+struct Fingerprint(blake3::Hasher);
 
 impl Fingerprint {
     /// The lengths keep the end of one file from passing for the beginning of the next.
     fn add(&mut self, name: &str, bytes: &[u8]) {
         for part in [name.as_bytes(), bytes] {
-            self.0.update((part.len() as u64).to_le_bytes());
+            self.0.update(&(part.len() as u64).to_le_bytes());
             self.0.update(part);
         }
     }
 
-    fn finish(self) -> String {
-        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    fn include(&mut self, other: &Self) {
+        self.0.update(other.0.finalize().as_bytes());
     }
+
+    fn finish(self) -> String {
+        self.0.finalize().to_hex().to_string()
+    }
+}
+
+fn fingerprint_of_files(paths: &[PathBuf]) -> Result<Fingerprint, String> {
+    let mut fingerprint = Fingerprint::default();
+    for path in paths {
+        let unreadable = |error: std::io::Error| format!("{} can't be read: {error}", path.display());
+        let mut file = File::open(path).map_err(unreadable)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        fingerprint.add(&name, &file.metadata().map_err(unreadable)?.len().to_le_bytes());
+        fingerprint.0.update_reader(&mut file).map_err(unreadable)?;
+    }
+    Ok(fingerprint)
 }

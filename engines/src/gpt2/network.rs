@@ -6,7 +6,7 @@ use super::Dtype;
 use super::architecture::Architecture;
 use super::cache::{KvShape, Sequence};
 use super::kernels::{self, Inputs, Into, Isa, LayerNorm, Linear, Memory, Published, Span, Step, Team};
-use super::weights::{Weights, with_values};
+use super::weights::Weights;
 use crate::request::TokenId;
 
 /// One token and its place in its sequence.
@@ -70,20 +70,21 @@ struct Scratch {
 }
 
 impl Network {
-    /// `weights` are those that [`Architecture::tensors`] names; each is dropped as soon as it lies in the kernels' layout.
+    /// `weights` are those that [`Architecture::tensors`] names; each is read when it is laid out for the kernels.
     pub(super) fn new(architecture: &Architecture, weights: Weights, dtype: Dtype, team: Team) -> Result<Self> {
         let head = architecture.head();
         let linears = architecture.linears().chain([(head.clone(), architecture.width, architecture.vocabulary)]);
-        let bytes = linears.map(|(_, inputs, outputs)| Linear::bytes(inputs, outputs, dtype)).sum();
+        let bytes: usize = linears.map(|(_, inputs, outputs)| Linear::bytes(inputs, outputs, dtype)).sum();
         let mut parts = Parts { weights, dtype, isa: Isa::best(), memory: Memory::new(bytes)?, epsilon: architecture.norm_epsilon as f32 };
+        tracing::info!(instructions = parts.isa.name(), ?dtype, threads = team.threads(), bytes, "laying out GPT-2's weights");
         // In the order in which a step reads them.
         let blocks = (0..architecture.layers).map(|layer| Block::new(layer, &mut parts)).collect::<Result<_>>()?;
         Ok(Self {
             blocks,
             last_norm: parts.norm("ln_f")?,
-            head: parts.head(&head, architecture.vocabulary)?,
-            embedding: if architecture.tied_head { Embedding::Tied } else { Embedding::Own(parts.weights.take_values("wte.weight")?) },
-            position_embedding: parts.weights.take_values("wpe.weight")?,
+            head: parts.head(&head, architecture.width, architecture.vocabulary)?,
+            embedding: if architecture.tied_head { Embedding::Tied } else { Embedding::Own(parts.weights.values("wte.weight")?) },
+            position_embedding: parts.weights.values("wpe.weight")?,
             shape: architecture.kv_shape(),
             isa: parts.isa,
             team,
@@ -187,18 +188,29 @@ struct Parts {
 
 impl Parts {
     fn norm(&mut self, name: &str) -> Result<LayerNorm> {
-        let (weight, bias) = (self.weights.take_values(&format!("{name}.weight"))?, self.weights.take_values(&format!("{name}.bias"))?);
+        let (weight, bias) = (self.weights.values(&format!("{name}.weight"))?, self.weights.values(&format!("{name}.bias"))?);
         Ok(LayerNorm { weight, bias, epsilon: self.epsilon, isa: self.isa })
     }
 
     fn linear(&mut self, name: &str) -> Result<Linear> {
-        let bias = self.weights.take_values(&format!("{name}.bias"))?;
-        let weight = self.weights.take(&format!("{name}.weight"))?;
-        with_values(&weight, |weight| Linear::new(Published::Columns(weight), bias, self.dtype, self.isa, &mut self.memory))?
+        let bias = self.weights.values(&format!("{name}.bias"))?;
+        let weight = self.weights.values(&format!("{name}.weight"))?;
+        let mut linear = Linear::zeros(weight.len() / bias.len(), bias, self.dtype, self.isa, &mut self.memory)?;
+        linear.fill(0, Published::Columns(&weight));
+        Ok(linear)
     }
 
-    fn head(&mut self, name: &str, outputs: usize) -> Result<Linear> {
-        let weight = self.weights.take(name)?;
-        with_values(&weight, |weight| Linear::new(Published::Rows(weight), vec![0.0; outputs], self.dtype, self.isa, &mut self.memory))?
+    /// In parts, since it is larger than all the rest.
+    fn head(&mut self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
+        let mut linear = Linear::zeros(inputs, vec![0.0; outputs], self.dtype, self.isa, &mut self.memory)?;
+        let mut rows = Vec::new();
+        for first in (0..outputs).step_by(ROWS_AT_ONCE) {
+            self.weights.read(name, first * inputs..outputs.min(first + ROWS_AT_ONCE) * inputs, &mut rows)?;
+            linear.fill(first, Published::Rows(&rows));
+        }
+        Ok(linear)
     }
 }
+
+/// Rows of the head that are read at once; whole panels.
+const ROWS_AT_ONCE: usize = 4096;

@@ -1,75 +1,140 @@
 //! Weights from safetensors files, in every form that published checkpoints have.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
-use candle_core::safetensors::Load;
-use candle_core::{DType, Device, Storage, Tensor};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use candle_core::{Device, Error, Storage, Tensor};
 use serde_json::Value;
 
 use super::architecture::Architecture;
+use super::tensor_file::{Entry, TensorFile};
 
 const WHOLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const HEAD: &str = "lm_head.weight";
 const TOKEN_EMBEDDING: &str = "wte.weight";
+/// Values that are compared at once.
+const VALUES_AT_ONCE: usize = 1 << 20;
 
-/// Tensors by name without the prefix `transformer.`, all f32.
-pub(super) struct Weights(BTreeMap<String, Tensor>);
+/// A network's tensors by name without the prefix `transformer.`, read as they are asked for, all as f32.
+pub(super) struct Weights {
+    files: Vec<TensorFile>,
+    /// Each with the file it is in.
+    tensors: BTreeMap<String, (usize, Entry)>,
+}
 
 impl Weights {
-    /// Reads all files of a folder; `see` is shown each file's name and bytes.
+    /// Opens the files and checks that they have all tensors of the network, in the right shapes, and no others.
     ///
     /// # Errors
     /// A sentence naming the file and the tensor.
-    pub(super) fn read(folder: &Path, architecture: &Architecture, mut see: impl FnMut(&str, &[u8])) -> Result<Self, String> {
-        let mut reading = Reading { wanted: architecture.tensors(), found: BTreeMap::new(), layers: architecture.layers };
+    pub(super) fn open(folder: &Path, architecture: &Architecture, paths: &[PathBuf]) -> Result<Self, String> {
+        let mut wanted = architecture.tensors();
         if architecture.tied_head {
             // Some checkpoints carry the tied head as well.
-            reading.wanted.insert(HEAD.to_owned(), reading.wanted[TOKEN_EMBEDDING].clone());
+            wanted.insert(HEAD.to_owned(), wanted[TOKEN_EMBEDDING].clone());
         }
-        for name in file_names(folder)? {
-            let path = folder.join(&name);
-            let bytes = read_file(&path)?;
-            see(&name, &bytes);
-            reading.add(&bytes).map_err(|cause| format!("{}: {cause}", path.display()))?;
+        let mut weights = Self { files: Vec::new(), tensors: BTreeMap::new() };
+        for path in paths {
+            let file = TensorFile::open(path)?;
+            weights.add(file, &wanted, architecture.layers).map_err(|cause| format!("{}: {cause}", path.display()))?;
         }
-        let Reading { wanted, mut found, .. } = reading;
         let optional = |name: &String| architecture.tied_head && name.as_str() == HEAD;
-        let missing: Vec<&str> = wanted.keys().filter(|name| !found.contains_key(*name) && !optional(name)).map(String::as_str).collect();
+        let missing: Vec<&str> =
+            wanted.keys().filter(|name| !weights.tensors.contains_key(*name) && !optional(name)).map(String::as_str).collect();
         if let Some(first) = missing.first() {
             let others = if missing.len() > 1 { format!(" and {} more", missing.len() - 1) } else { String::new() };
             return Err(format!("{}: tensor {first}{others} is missing", folder.display()));
         }
-        if architecture.tied_head
-            && let Some(head) = found.remove(HEAD)
-            && !same(&head, &found[TOKEN_EMBEDDING])?
-        {
+        if architecture.tied_head && weights.tensors.contains_key(HEAD) && !weights.same(HEAD, TOKEN_EMBEDDING)? {
             return Err(format!(
                 "{}: tensor {HEAD} differs from {TOKEN_EMBEDDING}, yet config.json ties them; tie_word_embeddings must be false for such a model",
                 folder.display()
             ));
         }
-        Ok(Self(found))
+        Ok(weights)
     }
 
-    /// Gives one tensor away.
-    ///
-    /// # Errors
-    /// If there is none of this name, which [`Weights::read`] rules out for those of the architecture.
-    pub(super) fn take(&mut self, name: &str) -> candle_core::Result<Tensor> {
-        self.0.remove(name).ok_or_else(|| candle_core::Error::Msg(format!("tensor {name} is missing")))
+    fn add(&mut self, file: TensorFile, wanted: &BTreeMap<String, Vec<usize>>, layers: usize) -> Result<(), String> {
+        for (published, entry) in file.tensors() {
+            let name = published.strip_prefix("transformer.").unwrap_or(published);
+            if is_mask(name, &entry.shape, layers) {
+                continue;
+            }
+            let wanted = wanted.get(name).ok_or_else(|| format!("tensor {published} is unknown; GPT-2 has none of this name"))?;
+            if entry.shape != *wanted {
+                return Err(format!("tensor {published} has shape {:?}; config.json asks for {wanted:?}", entry.shape));
+            }
+            entry.check_type().map_err(|cause| format!("tensor {published} {cause}"))?;
+            if self.tensors.insert(name.to_owned(), (self.files.len(), entry.clone())).is_some() {
+                return Err(format!("tensor {published} is there twice"));
+            }
+        }
+        self.files.push(file);
+        Ok(())
     }
 
-    /// Gives the values of one tensor away.
+    fn same(&mut self, left: &str, right: &str) -> Result<bool, String> {
+        let count = self.tensors.get(left).map_or(0, |(_, entry)| entry.shape.iter().product());
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        for first in (0..count).step_by(VALUES_AT_ONCE) {
+            let range = first..count.min(first + VALUES_AT_ONCE);
+            self.read(left, range.clone(), &mut one)
+                .and_then(|()| self.read(right, range, &mut other))
+                .map_err(|error| error.to_string())?;
+            if one != other {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Some of a tensor's values, counted in the order in which they lie, in place of those that were there.
     ///
     /// # Errors
-    /// As [`Weights::take`].
-    pub(super) fn take_values(&mut self, name: &str) -> candle_core::Result<Vec<f32>> {
-        with_values(&self.take(name)?, <[f32]>::to_vec)
+    /// If the file can't be read any more, or there is no tensor of this name, which [`Weights::open`] rules out for those of the
+    /// architecture.
+    pub(super) fn read(&mut self, name: &str, range: Range<usize>, values: &mut Vec<f32>) -> candle_core::Result<()> {
+        let (file, entry) = self.tensors.get(name).ok_or_else(|| Error::Msg(format!("tensor {name} is missing")))?;
+        values.clear();
+        self.files[*file].read(entry, range, values).map_err(Error::Msg)
     }
+
+    /// All values of one tensor.
+    ///
+    /// # Errors
+    /// As [`Weights::read`].
+    pub(super) fn values(&mut self, name: &str) -> candle_core::Result<Vec<f32>> {
+        let mut values = Vec::new();
+        self.read(name, 0..self.shape(name)?.iter().product(), &mut values)?;
+        Ok(values)
+    }
+
+    /// One tensor.
+    ///
+    /// # Errors
+    /// As [`Weights::read`].
+    pub(super) fn tensor(&mut self, name: &str) -> candle_core::Result<Tensor> {
+        let shape = self.shape(name)?;
+        Tensor::from_vec(self.values(name)?, shape, &Device::Cpu)
+    }
+
+    fn shape(&self, name: &str) -> candle_core::Result<Vec<usize>> {
+        let found = self.tensors.get(name).map(|(_, entry)| entry.shape.clone());
+        found.ok_or_else(|| Error::Msg(format!("tensor {name} is missing")))
+    }
+}
+
+/// The causal mask and the value it fills in, which old versions of Transformers saved with the weights, in any type.
+fn is_mask(name: &str, shape: &[usize], layers: usize) -> bool {
+    let Some((layer, part)) = name.strip_prefix("h.").and_then(|rest| rest.split_once('.')) else { return false };
+    let known = match part {
+        "attn.bias" => matches!(shape, [1, 1, rows, columns] if rows == columns),
+        "attn.masked_bias" => matches!(shape, [] | [1]),
+        _ => false,
+    };
+    known && layer.parse().is_ok_and(|layer: usize| layer < layers)
 }
 
 /// Lends a contiguous f32 tensor's values without copying them.
@@ -81,59 +146,13 @@ pub(super) fn with_values<T>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> T) ->
     }
 }
 
-struct Reading {
-    wanted: BTreeMap<String, Vec<usize>>,
-    found: BTreeMap<String, Tensor>,
-    layers: usize,
-}
-
-impl Reading {
-    fn add(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let file = SafeTensors::deserialize(bytes).map_err(|error| format!("it is no whole safetensors file: {error}"))?;
-        for (published, view) in file.iter() {
-            let name = published.strip_prefix("transformer.").unwrap_or(published);
-            if self.is_mask(name, view.shape()) {
-                continue;
-            }
-            let wanted = self.wanted.get(name).ok_or_else(|| format!("tensor {published} is unknown; GPT-2 has none of this name"))?;
-            if view.shape() != wanted {
-                return Err(format!("tensor {published} has shape {:?}; config.json asks for {wanted:?}", view.shape()));
-            }
-            let tensor = as_f32(&view).map_err(|cause| format!("tensor {published} {cause}"))?;
-            if self.found.insert(name.to_owned(), tensor).is_some() {
-                return Err(format!("tensor {published} is there twice"));
-            }
-        }
-        Ok(())
-    }
-
-    /// The causal mask and the value it fills in, which old versions of Transformers saved with the weights, in any type.
-    fn is_mask(&self, name: &str, shape: &[usize]) -> bool {
-        let Some((layer, part)) = name.strip_prefix("h.").and_then(|rest| rest.split_once('.')) else { return false };
-        let known = match part {
-            "attn.bias" => matches!(shape, [1, 1, rows, columns] if rows == columns),
-            "attn.masked_bias" => matches!(shape, [] | [1]),
-            _ => false,
-        };
-        known && layer.parse().is_ok_and(|layer: usize| layer < self.layers)
-    }
-}
-
-fn as_f32(view: &TensorView<'_>) -> Result<Tensor, String> {
-    if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-        return Err(format!("is of type {:?}; this backend reads F32, F16 and BF16", view.dtype()));
-    }
-    view.load(&Device::Cpu).and_then(|tensor| tensor.to_dtype(DType::F32)).map_err(|error| format!("can't be read: {error}"))
-}
-
-fn same(left: &Tensor, right: &Tensor) -> Result<bool, String> {
-    with_values(left, |left| with_values(right, |right| left == right)).and_then(|inner| inner).map_err(|error| error.to_string())
-}
-
 /// `model.safetensors`, or the shards that its index names.
-fn file_names(folder: &Path) -> Result<Vec<String>, String> {
+///
+/// # Errors
+/// A sentence naming the folder or the index.
+pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
     if folder.join(WHOLE).is_file() {
-        return Ok(vec![WHOLE.to_owned()]);
+        return Ok(vec![folder.join(WHOLE)]);
     }
     let path = folder.join(INDEX);
     if !path.is_file() {
@@ -151,7 +170,7 @@ fn file_names(folder: &Path) -> Result<Vec<String>, String> {
             name.ok_or_else(|| named(format!("tensor {tensor} is said to be in something that is no plain file name")))?.to_owned(),
         );
     }
-    if names.is_empty() { Err(named("weight_map is empty".to_owned())) } else { Ok(names.into_iter().collect()) }
+    if names.is_empty() { Err(named("weight_map is empty".to_owned())) } else { Ok(names.iter().map(|name| folder.join(name)).collect()) }
 }
 
 /// A whole file.

@@ -160,7 +160,7 @@ fn rows<L: Lanes, const ROWS: usize, const KEYS: usize>(step: Step<'_>, tile: Ti
         }
         for row in 1..ROWS {
             for token in start + 1..=start + row {
-                let (values, sums) = (&pages[token / PAGE].values(shape, layer, tile.head)[first..], (&mut sums[row..]).first_chunk_mut());
+                let (values, sums) = (&pages[token / PAGE].values(shape, layer, tile.head)[first..], sums[row..].first_chunk_mut());
                 let sums: &mut [_; 1] = sums.expect("row is one of them");
                 weigh::<L, 1>(sums, &scores[row * stride..], stride, token..token + 1, token / PAGE * PAGE, values, shape.value_width());
             }

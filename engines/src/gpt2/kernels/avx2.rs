@@ -113,14 +113,14 @@ fn bf16_rows<const ROWS: usize, const REGISTERS: usize>(pairs: &[Pairs], words: 
     let mut sums = [[_mm256_setzero_ps(); REGISTERS]; ROWS];
     for (pairs, words) in pairs.iter().zip(words.as_chunks::<ROWS>().0.as_chunks::<2>().0) {
         prefetch(pairs);
-        let mut weights = [[_mm256_setzero_ps(); REGISTERS]; 2];
-        for register in 0..REGISTERS {
+        let (mut lower_halves, mut upper_halves) = ([_mm256_setzero_ps(); REGISTERS], [_mm256_setzero_ps(); REGISTERS]);
+        for (register, (lower_half, upper_half)) in lower_halves.iter_mut().zip(&mut upper_halves).enumerate() {
             let both = load_words(&pairs.0, first + 8 * register);
-            weights[0][register] = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(both));
-            weights[1][register] = _mm256_castsi256_ps(_mm256_and_si256(both, upper));
+            *lower_half = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(both));
+            *upper_half = _mm256_castsi256_ps(_mm256_and_si256(both, upper));
         }
-        add(&mut sums, &weights[0], &words[0]);
-        add(&mut sums, &weights[1], &words[1]);
+        add(&mut sums, &lower_halves, &words[0]);
+        add(&mut sums, &upper_halves, &words[1]);
     }
     store(sums, products, first);
 }

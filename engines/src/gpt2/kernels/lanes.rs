@@ -73,8 +73,8 @@ impl Portable {
     #[inline(always)]
     fn with(self, other: Self, of: impl Fn(f32, f32) -> f32) -> Self {
         let mut values = self.0;
-        for lane in 0..LANES {
-            values[lane] = of(values[lane], other.0[lane]);
+        for (value, other) in values.iter_mut().zip(other.0) {
+            *value = of(*value, other);
         }
         Self(values)
     }
@@ -128,16 +128,11 @@ impl Lanes for Portable {
 
     #[inline(always)]
     fn multiply_add(self, factor: Self, sum: Self) -> Self {
-        let mut values = sum.0;
-        for lane in 0..LANES {
-            // Every 64-bit ARM fuses them; elsewhere that would be a call of a function.
-            values[lane] = if cfg!(target_arch = "aarch64") {
-                self.0[lane].mul_add(factor.0[lane], sum.0[lane])
-            } else {
-                self.0[lane] * factor.0[lane] + sum.0[lane]
-            };
+        // Every 64-bit ARM fuses them; elsewhere that would be a call of a function.
+        if cfg!(target_arch = "aarch64") {
+            return Self(std::array::from_fn(|lane| self.0[lane].mul_add(factor.0[lane], sum.0[lane])));
         }
-        Self(values)
+        self.mul(factor).add(sum)
     }
 
     #[inline(always)]

@@ -35,12 +35,16 @@ pub(in crate::gpt2) enum Into {
 }
 
 impl Linear {
-    /// `bias` has one value for each output.
-    pub(in crate::gpt2) fn new(published: Published<'_>, mut bias: Vec<f32>, dtype: Dtype, isa: Isa, memory: &mut Memory) -> Result<Self> {
+    /// With weights that are zeros until they are filled in; `bias` has one value for each output.
+    pub(in crate::gpt2) fn zeros(inputs: usize, mut bias: Vec<f32>, dtype: Dtype, isa: Isa, memory: &mut Memory) -> Result<Self> {
         let outputs = bias.len();
-        let inputs = published.values() / outputs;
         bias.resize(outputs.next_multiple_of(OUTPUTS), 0.0);
-        Ok(Self { matrix: Matrix::new(published, inputs, outputs, dtype, memory)?, bias, outputs, inputs, dtype, isa })
+        Ok(Self { matrix: Matrix::zeros(inputs, outputs, dtype, memory)?, bias, outputs, inputs, dtype, isa })
+    }
+
+    /// Puts in the weights of the outputs from `first` on, a multiple of 32: to the last output, or another multiple of 32.
+    pub(in crate::gpt2) fn fill(&mut self, first: usize, published: Published<'_>) {
+        self.matrix.fill(first / OUTPUTS, published, self.inputs);
     }
 
     /// Bytes that such a layer takes of its memory.

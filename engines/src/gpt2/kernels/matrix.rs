@@ -32,12 +32,21 @@ pub(in crate::gpt2) enum Published<'a> {
 }
 
 impl Matrix {
-    pub(super) fn new(published: Published<'_>, inputs: usize, outputs: usize, dtype: Dtype, memory: &mut Memory) -> Result<Self> {
+    pub(super) fn zeros(inputs: usize, outputs: usize, dtype: Dtype, memory: &mut Memory) -> Result<Self> {
         Ok(match dtype {
-            Dtype::F32 => Self::F32(Panels::new(published, inputs, outputs, memory)?),
-            Dtype::Bf16 => Self::Bf16(Panels::new(published, inputs, outputs, memory)?),
-            Dtype::Q8 => Self::Q8(Panels::new(published, inputs, outputs, memory)?),
+            Dtype::F32 => Self::F32(Panels::zeros(inputs, outputs, memory)?),
+            Dtype::Bf16 => Self::Bf16(Panels::zeros(inputs, outputs, memory)?),
+            Dtype::Q8 => Self::Q8(Panels::zeros(inputs, outputs, memory)?),
         })
+    }
+
+    /// Fills in panels from `first` on with weights of so many inputs.
+    pub(super) fn fill(&mut self, first: usize, published: Published<'_>, inputs: usize) {
+        match self {
+            Self::F32(panels) => panels.fill(first, published, inputs),
+            Self::Bf16(panels) => panels.fill(first, published, inputs),
+            Self::Q8(panels) => panels.fill(first, published, inputs),
+        }
     }
 
     /// Bytes that such a matrix takes of its memory.
@@ -82,15 +91,18 @@ pub(super) struct Panels<T: Layout> {
 }
 
 impl<T: Layout> Panels<T> {
-    fn new(published: Published<'_>, inputs: usize, outputs: usize, memory: &mut Memory) -> Result<Self> {
+    fn zeros(inputs: usize, outputs: usize, memory: &mut Memory) -> Result<Self> {
         let length = inputs.div_ceil(T::INPUTS);
-        let mut values = memory.take(outputs.div_ceil(OUTPUTS) * length)?;
-        let fill = |lines: &mut Vec<Line>, (index, panel): (usize, &mut [T])| {
+        Ok(Self { values: memory.take(outputs.div_ceil(OUTPUTS) * length)?, length })
+    }
+
+    fn fill(&mut self, first: usize, published: Published<'_>, inputs: usize) {
+        let outputs = published.values() / inputs;
+        let panels = self.values[first * self.length..].par_chunks_exact_mut(self.length).take(outputs.div_ceil(OUTPUTS));
+        panels.enumerate().for_each_init(Vec::new, |lines, (index, panel)| {
             published.copy_panel(index * OUTPUTS, inputs, outputs, lines);
             panel.iter_mut().zip(lines.chunks(T::INPUTS)).for_each(|(to, lines)| *to = T::encode(lines));
-        };
-        values.par_chunks_exact_mut(length).enumerate().for_each_init(Vec::new, fill);
-        Ok(Self { values, length })
+        });
     }
 
     fn bytes(inputs: usize, outputs: usize) -> usize {

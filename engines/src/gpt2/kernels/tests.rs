@@ -19,7 +19,10 @@ fn noise(seed: u32, count: usize) -> Vec<f32> {
 
 fn layer(published: Published<'_>, bias: Vec<f32>, dtype: Dtype, isa: Isa) -> Linear {
     let (inputs, outputs) = (published.values() / bias.len(), bias.len());
-    Linear::new(published, bias, dtype, isa, &mut Memory::new(Linear::bytes(inputs, outputs, dtype)).unwrap()).unwrap()
+    let mut memory = Memory::new(Linear::bytes(inputs, outputs, dtype)).unwrap();
+    let mut linear = Linear::zeros(inputs, bias, dtype, isa, &mut memory).unwrap();
+    linear.fill(0, published);
+    linear
 }
 
 fn forward(linear: &Linear, x: &[f32], inputs: usize, team: &Team) -> Vec<f32> {

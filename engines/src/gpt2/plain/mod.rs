@@ -36,11 +36,11 @@ impl PlainNetwork {
     /// `weights` are those that [`Architecture::tensors`] names.
     pub(super) fn new(architecture: &Architecture, mut weights: Weights) -> Result<Self> {
         let blocks = (0..architecture.layers).map(|layer| Block::new(layer, architecture, &mut weights)).collect::<Result<_>>()?;
-        let token_embedding = weights.take("wte.weight")?;
+        let token_embedding = weights.tensor("wte.weight")?;
         // `[outputs, inputs]` in both cases. The view costs nothing; a second copy of the largest tensor would.
-        let head = if architecture.tied_head { token_embedding.clone() } else { weights.take(&architecture.head())? };
+        let head = if architecture.tied_head { token_embedding.clone() } else { weights.tensor(&architecture.head())? };
         Ok(Self {
-            position_embedding: weights.take("wpe.weight")?,
+            position_embedding: weights.tensor("wpe.weight")?,
             last_norm: norm("ln_f", architecture, &mut weights)?,
             head: Linear::new(head.t()?, None)?,
             shape: architecture.kv_shape(),
@@ -122,11 +122,11 @@ impl Block {
 }
 
 fn norm(name: &str, architecture: &Architecture, weights: &mut Weights) -> Result<LayerNorm> {
-    let weight = weights.take(&format!("{name}.weight"))?;
-    Ok(LayerNorm::new(weight, weights.take(&format!("{name}.bias"))?, architecture.norm_epsilon))
+    let weight = weights.tensor(&format!("{name}.weight"))?;
+    Ok(LayerNorm::new(weight, weights.tensor(&format!("{name}.bias"))?, architecture.norm_epsilon))
 }
 
 fn linear(name: &str, weights: &mut Weights) -> Result<Linear> {
-    let weight = weights.take(&format!("{name}.weight"))?;
-    Linear::new(weight, Some(weights.take(&format!("{name}.bias"))?))
+    let weight = weights.tensor(&format!("{name}.weight"))?;
+    Linear::new(weight, Some(weights.tensor(&format!("{name}.bias"))?))
 }
