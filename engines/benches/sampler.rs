@@ -32,6 +32,7 @@ fn logits(flat: bool) -> Vec<f32> {
     (0..VOCABULARY).map(&mut logit).collect()
 }
 
+#[allow(clippy::needless_pass_by_value)] // Each case makes its own.
 fn check(bencher: Bencher<'_, '_>, settings: Sampling) {
     check_on(bencher, &settings, &logits(false));
 }

@@ -2,9 +2,6 @@
 
 use super::sequence::Sequence;
 
-/// The share of a step that prompts may take while others are being answered: a long prompt costs them at most a quarter of a
-/// full step for each of their tokens.
-const PROMPT_SHARE_BESIDE_ANSWERS: usize = 1;
 /// Rows of a step with drafts, all sequences together: up to there an additional row is much cheaper than a step.
 const WIDEST_WITH_DRAFTS: usize = 16;
 /// A step of so many rows computes as long as it reads weights, so a row of `n` costs about `n / (n + 5)` of what a token costs
@@ -22,8 +19,7 @@ pub(super) fn shares<'a>(sequences: impl Iterator<Item = &'a mut Sequence>, step
 fn share_among_prompts(sequences: &[&mut Sequence], step_tokens: usize, shares: &mut Vec<usize>) {
     let answers = sequences.iter().filter(|sequence| sequence.is_answering()).count();
     let mut prompts = sequences.len() - answers;
-    let room = step_tokens - answers;
-    let mut left = if answers == 0 { room } else { room.min(step_tokens.div_ceil(PROMPT_SHARE_BESIDE_ANSWERS)) };
+    let mut left = step_tokens - answers;
     shares.clear();
     shares.extend(sequences.iter().map(|sequence| {
         let unfed = sequence.unfed().len();

@@ -89,11 +89,13 @@ async fn a_character_cut_off_by_max_tokens_is_left_out() {
 #[tokio::test]
 async fn long_prompts_are_read_in_chunks_beside_answers() {
     let (gate, script) = gated("abcdefgh");
+    let limits = Limits { step_tokens: 5, ..script.limits };
+    let script = Script { limits, ..script };
     let engine = start(&script, 4).await;
     let mut short = engine.generate(greedy("abc", 400)).await.unwrap();
     gate.allow(1);
     short.next().await.unwrap().unwrap();
-    // Sixteen tokens a step: beside the answer a prompt gets four of them.
+    // Five tokens a step: beside the answer a prompt gets four of them.
     let long = engine.generate(greedy(&"x".repeat(10), 2)).await.unwrap();
     gate.open();
     long.collect().await.unwrap();
