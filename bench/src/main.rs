@@ -3,7 +3,8 @@
 //! `bench/install.sh` builds and installs the peers and makes the weights; this measures. [`arguments`] is what can be asked for,
 //! [`groups`] are the rows with their goals. A group lets [`contestant`]s (engines, each in a process of its own; ours is [`engine`])
 //! or [`server`]s (asked by [`load`]) take their [`turns`], and makes [`row`]s of what they reached; [`report`] writes them down.
-//! [`text`] has the prompts, [`bandwidth`] the memory's speed, [`places`] where everything lies.
+//! [`text`] has the prompts, [`bandwidth`] the memory's speed, [`places`] where everything lies,
+//! [`quiet`] whether the machine was left alone.
 
 mod arguments;
 mod bandwidth;
@@ -13,6 +14,7 @@ mod engine;
 mod groups;
 mod load;
 mod places;
+mod quiet;
 mod report;
 mod row;
 mod server;
@@ -60,10 +62,14 @@ async fn measure(asked: Measure) -> Result<()> {
     for (number, group) in groups.iter().enumerate() {
         eprintln!("\n[{}/{}] {}", number + 1, groups.len(), group.name());
         let begin = Instant::now();
-        let rows = bench.measure(*group).await.unwrap_or_else(|cause| {
+        let before = quiet::other_work().await;
+        let mut rows = bench.measure(*group).await.unwrap_or_else(|cause| {
             eprintln!("  not measured: {cause:#}");
             Vec::new()
         });
+        if let Some(others) = before.or(quiet::other_work().await) {
+            rows.iter_mut().for_each(|row| row.add_note(&others));
+        }
         for row in &rows {
             println!("  {}", row.line());
         }

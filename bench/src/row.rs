@@ -93,6 +93,11 @@ impl Heading<'_> {
 }
 
 impl Row {
+    /// Adds what to know of it.
+    pub fn add_note(&mut self, more: &str) {
+        self.note = Some(self.note.take().map_or_else(|| more.to_owned(), |note| format!("{note}; {more}")));
+    }
+
     /// The row in one line, for who watches.
     pub fn line(&self) -> String {
         let Summary { what, unit, ours, peer, theirs, ratio, goal } = &self.summary;
