@@ -90,13 +90,13 @@ pub(super) fn ratios(rows: &[Row]) -> String {
         let (Some(ratio), Some(goal)) = (row.summary.ratio, row.summary.goal) else { continue };
         let y = drawing.height;
         let label = format!("{} : {}", row.summary.what.trim_start_matches("GPT-2 "), row.summary.peer);
-        drawing.text(LEFT + 120.0, y + 11.0, "end", &label);
-        drawing.bar(LEFT + 130.0, y, length(ratio) * 0.75, COLOURS[if ratio >= goal { 3 } else { 0 }]);
-        drawing.line(LEFT + 130.0 + length(goal) * 0.75, y - 1.0, y + BAR - 1.0, 2.0);
-        drawing.text(LEFT + 135.0 + length(ratio.max(goal)) * 0.75, y + 11.0, "start", &format!("{ratio:.2}"));
+        drawing.text(LEFT + 230.0, y + 11.0, "end", &label);
+        drawing.bar(LEFT + 240.0, y, length(ratio) * 0.5, COLOURS[if ratio >= goal { 3 } else { 0 }]);
+        drawing.line(LEFT + 240.0 + length(goal) * 0.5, y - 1.0, y + BAR - 1.0, 2.0);
+        drawing.text(LEFT + 245.0 + length(ratio.max(goal)) * 0.5, y + 11.0, "start", &format!("{ratio:.2}"));
         drawing.height += BAR + 4.0;
     }
-    drawing.line(LEFT + 130.0 + length(1.0) * 0.75, top, drawing.height, 0.5);
+    drawing.line(LEFT + 240.0 + length(1.0) * 0.5, top, drawing.height, 0.5);
     drawing.svg()
 }
 
