@@ -9,16 +9,19 @@ use crate::request::TokenId;
 
 /// Tokens of the end that are compared with earlier places.
 const LONGEST_MATCH: usize = 8;
+/// Fewer tokens in common say too little: in plain prose two tokens come again without what followed them.
+const SHORTEST_MATCH: usize = 3;
 /// Earlier places that are looked at.
 const PLACES: usize = 8;
 /// Tokens of a draft.
-const LONGEST_DRAFT: usize = 10;
-/// From how many tokens in common a guess is of which kind, and how likely it is thought to be right before any was verified. In plain prose
-/// two tokens come again without what followed them; six hardly do.
-const KINDS: [(usize, f32); 3] = [(2, 0.1), (3, 0.35), (6, 0.6)];
+const LONGEST_DRAFT: usize = 15;
+/// How likely a draft's token is thought to be right before any was verified.
+const FIRST_LIKELIHOOD: f32 = 0.25;
 /// How much one verified token changes that.
-const LEARNING: f32 = 0.2;
-/// Chances passed over until a kind is tried again that is likely wrong, at first and at most.
+const LEARNING: f32 = 0.25;
+/// Above it drafts go on at shorter matches: the text is one that repeats.
+const REPETITIVE: f32 = 0.6;
+/// Steps until drafts are tried again where they are likely wrong, at first and at most.
 const WAIT: std::ops::RangeInclusive<usize> = 2..=64;
 
 /// One sequence's drafts.
@@ -27,27 +30,19 @@ pub(super) struct Drafts {
     last: HashMap<(TokenId, TokenId), usize>,
     /// For each place the place behind the occurrence before of the pair that ends there; 0 where there is none.
     before: Vec<usize>,
-    /// What came of the guesses of each kind.
-    kinds: [Kind; KINDS.len()],
-    /// The kind of the draft under way.
-    drafted: usize,
-}
-
-/// Guesses after about as many tokens in common.
-#[derive(Clone, Copy)]
-struct Kind {
-    /// How likely a token is right.
+    /// How likely a draft's token is right.
     likelihood: f32,
-    /// Chances to pass over until the next try.
+    /// Tokens of the next draft at most; doubled while all are right.
+    longest: usize,
+    /// Steps until the next try.
     rest: usize,
-    /// Chances passed over after a try that fails.
+    /// Steps from a try that fails to the next one.
     wait: usize,
 }
 
 impl Default for Drafts {
     fn default() -> Self {
-        let kinds = KINDS.map(|(_, likelihood)| Kind { likelihood, rest: 0, wait: *WAIT.start() });
-        Self { last: HashMap::new(), before: Vec::new(), kinds, drafted: 0 }
+        Self { last: HashMap::new(), before: Vec::new(), likelihood: FIRST_LIKELIHOOD, longest: 2, rest: 0, wait: *WAIT.start() }
     }
 }
 
@@ -55,10 +50,12 @@ impl Drafts {
     /// Appends a draft of at most `limit` tokens to the sequence's tokens and returns its length; none while it isn't worth its
     /// price, which is what a row costs as a share of what a right token saves.
     pub fn append(&mut self, tokens: &mut Vec<TokenId>, limit: usize, price: f32) -> usize {
+        let length = self.length(price).min(limit);
+        if length == 0 {
+            return 0;
+        }
         self.index(tokens);
-        let Some((place, common)) = self.find(tokens) else { return 0 };
-        self.drafted = KINDS.iter().rposition(|&(least, _)| common >= least).unwrap_or(0);
-        let length = self.kinds[self.drafted].length(price).min(limit);
+        let Some(place) = self.find(tokens) else { return 0 };
         for offset in 0..length {
             // Past the end it goes on with the draft itself: a text that turns in a circle goes on turning.
             tokens.push(tokens[place + offset]);
@@ -66,9 +63,41 @@ impl Drafts {
         length
     }
 
-    /// So many of the last draft's tokens were right.
+    /// So many of a draft's tokens were right.
     pub fn verified(&mut self, drafted: usize, right: usize) {
-        self.kinds[self.drafted].learn(drafted, right);
+        let tested = drafted.min(right + 1);
+        for token in 0..tested {
+            let outcome = if token < right { 1.0 } else { 0.0 };
+            self.likelihood += (outcome - self.likelihood) * LEARNING;
+        }
+        if right == drafted {
+            self.longest = (self.longest * 2).min(LONGEST_DRAFT);
+            self.wait = (self.wait / 2).max(*WAIT.start());
+        } else {
+            self.longest = (right + 1).min(LONGEST_DRAFT);
+            if right == 0 {
+                self.rest = self.wait;
+                self.wait = (self.wait * 2).min(*WAIT.end());
+            }
+        }
+    }
+
+    /// As many tokens as are each likelier right than they cost; one now and then where none is.
+    fn length(&mut self, price: f32) -> usize {
+        if self.likelihood < price {
+            if self.rest > 0 {
+                self.rest -= 1;
+                return 0;
+            }
+            return 1;
+        }
+        let mut likelihood = self.likelihood;
+        let mut length = 0;
+        while likelihood >= price && length < self.longest {
+            length += 1;
+            likelihood *= self.likelihood;
+        }
+        length
     }
 
     /// Notes the pairs that have come since.
@@ -79,52 +108,22 @@ impl Drafts {
         }
     }
 
-    /// The place behind the earlier occurrence of the end that has most in common with it, and how many tokens; of equals the last one.
-    fn find(&self, tokens: &[TokenId]) -> Option<(usize, usize)> {
-        let mut best: Option<(usize, usize)> = None;
+    /// The place behind the earlier occurrence of the end that has most in common with it; of equals the last one.
+    fn find(&self, tokens: &[TokenId]) -> Option<usize> {
+        let shortest = if self.likelihood >= REPETITIVE { 2 } else { SHORTEST_MATCH };
+        let (mut best, mut longest) = (None, shortest - 1);
         let mut place = *self.before.last()?;
         for _ in 0..PLACES {
             if place == 0 {
                 break;
             }
             let common = tokens[..place].iter().rev().zip(tokens.iter().rev()).take(LONGEST_MATCH).take_while(|(a, b)| a == b).count();
-            if best.is_none_or(|(_, longest)| common > longest) {
-                best = Some((place, common));
+            if common > longest {
+                (best, longest) = (Some(place), common);
             }
             place = self.before[place - 1];
         }
         best
-    }
-}
-
-impl Kind {
-    /// As many tokens as are each likelier right than they cost; one now and then where none is.
-    fn length(&mut self, price: f32) -> usize {
-        if self.likelihood < price {
-            let tried = self.rest == 0;
-            self.rest = self.rest.saturating_sub(1);
-            return usize::from(tried);
-        }
-        let mut likelihood = self.likelihood;
-        let mut length = 0;
-        while likelihood >= price && length < LONGEST_DRAFT {
-            length += 1;
-            likelihood *= self.likelihood;
-        }
-        length
-    }
-
-    fn learn(&mut self, drafted: usize, right: usize) {
-        for token in 0..drafted.min(right + 1) {
-            let outcome = if token < right { 1.0 } else { 0.0 };
-            self.likelihood += (outcome - self.likelihood) * LEARNING;
-        }
-        if right == drafted {
-            self.wait = (self.wait / 2).max(*WAIT.start());
-        } else if right == 0 {
-            self.rest = self.wait;
-            self.wait = (self.wait * 2).min(*WAIT.end());
-        }
     }
 }
 
@@ -134,7 +133,7 @@ mod tests {
 
     /// The draft after these tokens.
     fn draft(tokens: &[TokenId], limit: usize) -> Vec<TokenId> {
-        let mut drafts = Drafts { kinds: [Kind { likelihood: 1.0, rest: 0, wait: 2 }; KINDS.len()], ..Drafts::default() };
+        let mut drafts = Drafts { likelihood: 1.0, longest: LONGEST_DRAFT, ..Drafts::default() };
         let mut all = tokens.to_vec();
         let length = drafts.append(&mut all, limit, 0.2);
         assert_eq!(all.len(), tokens.len() + length);
@@ -163,14 +162,14 @@ mod tests {
 
     #[test]
     fn drafts_that_are_refused_become_rare_and_those_that_are_right_long() {
-        let mut kind = Drafts::default().kinds[1];
+        let mut drafts = Drafts::default();
         let mut rows = |steps: usize, right: bool| {
             let mut rows = 0;
             for _ in 0..steps {
-                let length = kind.length(0.2);
+                let length = drafts.length(0.2);
                 if length > 0 {
                     rows += length;
-                    kind.learn(length, if right { length } else { 0 });
+                    drafts.verified(length, if right { length } else { 0 });
                 }
             }
             rows
