@@ -124,7 +124,7 @@ fn kernels_that_fuse_products_and_sums_agree_with_each_other() {
 #[test]
 fn whole_numbers_are_multiplied_exactly_in_q8() {
     let (inputs, outputs, rows) = (70, 40, 7);
-    let whole = |seed: usize, i: usize| if i % 3 == 0 { 127.0 } else { ((i * 31 + seed * 17) % 255) as f32 - 127.0 };
+    let whole = |seed: usize, i: usize| if i.is_multiple_of(3) { 127.0 } else { ((i * 31 + seed * 17) % 255) as f32 - 127.0 };
     let weight: Vec<f32> = (0..inputs * outputs).map(|i| whole(1, i)).collect();
     let x: Vec<f32> = (0..inputs * rows).map(|i| whole(2, i)).collect();
     for isa in Isa::available() {
