@@ -42,7 +42,7 @@ pub fn of_this_process() -> Arc<dyn Turn> {
     TURN.get_or_init(Arc::default).clone()
 }
 
-/// A turn among the threads of one process. Taking and giving it back costs 40 ns where nobody else wants it.
+/// A turn among the threads of one process. Where nobody else wants it, taking it is a lock without contention.
 #[derive(Debug, Default)]
 pub struct Line {
     numbers: Mutex<Numbers>,
