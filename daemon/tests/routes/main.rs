@@ -6,6 +6,7 @@ mod support;
 mod chat;
 mod completions;
 mod lifecycle;
+mod llama_server;
 mod native;
 mod refusals;
 mod reports;
