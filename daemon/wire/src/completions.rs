@@ -141,7 +141,7 @@ pub struct CompletionChoice {
     pub finish_reason: Option<String>,
 }
 
-/// What the model thought of a text's tokens; one entry for each in every list.
+/// What the model thought of a text's tokens; one entry for each in every list, and a last one, without text, for the token that ended it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CompletionLogprobs {
     /// Their text; one whose bytes are no whole character is written as `bytes:\xf0\x9f`.
