@@ -131,12 +131,15 @@ impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         let message = error.to_string();
         match error {
-            EngineError::InvalidRequest { param, .. } => Self::invalid(Some(param), message),
+            EngineError::InvalidRequest { param, .. } => Self::invalid(Some(param).filter(|param| !param.is_empty()), message),
             EngineError::ContextLengthExceeded { max_tokens, .. } => {
                 let param = if max_tokens.is_some() { "max_tokens" } else { "prompt" };
                 Self { param: Some(param.into()), ..Self::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message) }
             }
             EngineError::Busy { .. } => Self::overloaded(message),
+            EngineError::UpstreamBusy { retry_after } => {
+                Self { retry_after: Some(retry_after.as_secs().max(1)), ..Self::overloaded(message) }
+            }
             EngineError::Unsupported { .. } => Self::unsupported(None, message),
             EngineError::Unavailable(_) => Self::unavailable(message),
             EngineError::Stopped => Self::draining(),

@@ -14,6 +14,7 @@ use minivault_journal::{Outcome, Place, Record, TokenUsage};
 use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
+use crate::lease::Lease;
 use crate::routes::App;
 
 /// The status in the log when the client left before the end, as nginx counts it.
@@ -44,6 +45,8 @@ pub struct Interaction {
     pub engine: Arc<EngineInfo>,
     /// The seed in force.
     pub seed: u64,
+    /// Keeps the engine in memory; dropped after the generation.
+    _lease: Lease,
 }
 
 /// What the record needs until the end.
@@ -111,7 +114,7 @@ impl Interaction {
             duration_ms: 0.0,
         });
         let seed = beginning.seed;
-        Ok(Self { generation, open: Some(Open { place, record, started }), id, engine: info, seed })
+        Ok(Self { generation, open: Some(Open { place, record, started }), id, engine: info, seed, _lease: engine })
     }
 
     /// Waits for more. The end comes only after its line has been accepted by the kernel; after it, or an error, nothing comes.
@@ -162,7 +165,8 @@ impl Interaction {
     fn add(&mut self, text: &str, tokens: &[Token]) {
         let Some(Open { record, started, .. }) = &mut self.open else { return };
         record.response.push_str(text);
-        if !tokens.is_empty() {
+        // An upstream tells tokens only where log probabilities are asked for.
+        if !tokens.is_empty() || !text.is_empty() {
             record.ttft_ms.get_or_insert_with(|| milliseconds(*started));
         }
         record.response_token_ids.extend(tokens.iter().map(|token| token.id));
