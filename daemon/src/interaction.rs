@@ -8,8 +8,11 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
+use minivault_engines::chat::ToolCall;
 use minivault_engines::generation::{Finish, FinishReason};
-use minivault_engines::{EngineError, EngineInfo, GenerateRequest, Generation, MaxTokens, Prompt, TextEvent, Token, Usage};
+use minivault_engines::{
+    Constraint, EngineError, EngineInfo, GenerateRequest, Generation, MaxTokens, Prompt, TextEvent, Token, ToolCallPiece, ToolChoice, Usage,
+};
 use minivault_journal::{Outcome, Place, Record, TokenUsage};
 use serde_json::{Map, Value, json};
 
@@ -44,6 +47,8 @@ pub struct Interaction {
     pub engine: Arc<EngineInfo>,
     /// The seed in force.
     pub seed: u64,
+    /// The tools called so far.
+    pub tool_calls: Vec<ToolCall>,
 }
 
 /// What the record needs until the end.
@@ -58,6 +63,8 @@ struct Open {
 pub enum Next {
     /// More text, never empty.
     Text(String),
+    /// A piece of a call of a tool.
+    ToolCall(ToolCallPiece),
     /// The end; its line is in the log.
     Finished(Finish),
 }
@@ -92,6 +99,7 @@ impl Interaction {
             timestamp,
             prompt: beginning.prompt_text.to_string(),
             response: String::new(),
+            tool_calls: Vec::new(),
             id: id.clone(),
             seq: 0,
             endpoint: endpoint.to_owned(),
@@ -111,7 +119,7 @@ impl Interaction {
             duration_ms: 0.0,
         });
         let seed = beginning.seed;
-        Ok(Self { generation, open: Some(Open { place, record, started }), id, engine: info, seed })
+        Ok(Self { generation, open: Some(Open { place, record, started }), id, engine: info, seed, tool_calls: Vec::new() })
     }
 
     /// Waits for more. The end comes only after its line has been accepted by the kernel; after it, or an error, nothing comes.
@@ -128,9 +136,14 @@ impl Interaction {
                         return Ok(Next::Text(text));
                     }
                 }
+                Ok(TextEvent::ToolCall(piece)) => {
+                    piece.add_to(&mut self.tool_calls);
+                    return Ok(Next::ToolCall(piece));
+                }
                 Ok(TextEvent::Finished(finish)) => {
                     let outcome = match finish.reason {
                         FinishReason::Length => Outcome::Length,
+                        FinishReason::ToolCalls => Outcome::ToolCalls,
                         FinishReason::EndOfText | FinishReason::StopString(_) => Outcome::Stop,
                     };
                     self.close(outcome, 200, None, Some(finish.usage)).await?;
@@ -154,6 +167,8 @@ impl Interaction {
         loop {
             match self.next().await? {
                 Next::Text(text) => whole.push_str(&text),
+                // They are kept in `tool_calls`.
+                Next::ToolCall(_) => {}
                 Next::Finished(finish) => return Ok((whole, finish)),
             }
         }
@@ -176,6 +191,7 @@ impl Interaction {
         if let Some(Usage { prompt_tokens, completion_tokens, cached_tokens }) = usage {
             record.usage = TokenUsage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens, cached_tokens };
         }
+        record.tool_calls = self.tool_calls.iter().map(as_logged).collect();
         (record.finish_reason, record.status, record.error, record.duration_ms) = (outcome, status, error, milliseconds(started));
         place.write(*record).wait().await?;
         Ok(())
@@ -185,6 +201,7 @@ impl Interaction {
 impl Drop for Interaction {
     fn drop(&mut self) {
         if let Some(Open { place, mut record, started }) = self.open.take() {
+            record.tool_calls = self.tool_calls.iter().map(as_logged).collect();
             if std::thread::panicking() {
                 (record.finish_reason, record.status) = (Outcome::Error, 500);
             }
@@ -195,9 +212,14 @@ impl Drop for Interaction {
     }
 }
 
+/// A call as OpenAI tells it.
+fn as_logged(call: &ToolCall) -> Value {
+    json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
+}
+
 /// A request with all its effective settings, as the log keeps it.
 fn normalize(request: &GenerateRequest) -> Map<String, Value> {
-    let GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint: _ } = request;
+    let GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint, tool_choice } = request;
     let mut object = Map::new();
     match prompt {
         // The record's own `prompt` is the text.
@@ -207,6 +229,7 @@ fn normalize(request: &GenerateRequest) -> Map<String, Value> {
             object.insert("messages".into(), json!(messages));
             if !tools.is_empty() {
                 object.insert("tools".into(), json!(tools));
+                object.insert("tool_choice".into(), tool_choice_as_asked(tool_choice));
             }
         }
     }
@@ -219,7 +242,26 @@ fn normalize(request: &GenerateRequest) -> Map<String, Value> {
     if let Some(alternatives) = logprobs {
         object.insert("logprobs".into(), (*alternatives).into());
     }
+    if let Some(constraint) = constraint {
+        let (kind, value) = match constraint {
+            Constraint::JsonObject => ("response_format", json!({"type": "json_object"})),
+            Constraint::JsonSchema(schema) => ("response_format", json!({"type": "json_schema", "json_schema": {"schema": schema}})),
+            Constraint::Grammar(grammar) => ("grammar", json!(grammar)),
+            Constraint::Regex(regex) => ("regex", json!(regex)),
+        };
+        object.insert(kind.into(), value);
+    }
     object
+}
+
+/// The choice in OpenAI's words.
+fn tool_choice_as_asked(choice: &ToolChoice) -> Value {
+    match choice {
+        ToolChoice::Auto => json!("auto"),
+        ToolChoice::None => json!("none"),
+        ToolChoice::Required => json!("required"),
+        ToolChoice::Named(name) => json!({"type": "function", "function": {"name": name}}),
+    }
 }
 
 /// A setting as people type it: widened to 64 bits, 0.95 would be told as 0.949999988079071.

@@ -23,6 +23,8 @@ pub struct GenerateRequest {
     pub logprobs: Option<usize>,
     /// What form the answer must have.
     pub constraint: Option<Constraint>,
+    /// Whether the model calls one of the conversation's tools.
+    pub tool_choice: ToolChoice,
 }
 
 /// What the text continues.
@@ -39,6 +41,20 @@ pub enum Prompt {
         /// Tools the model may call, as JSON in OpenAI's form.
         tools: Vec<serde_json::Value>,
     },
+}
+
+/// Whether the model calls a tool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// As it sees fit.
+    #[default]
+    Auto,
+    /// It doesn't, and isn't told of them.
+    None,
+    /// It calls one.
+    Required,
+    /// It calls this one.
+    Named(String),
 }
 
 /// How many tokens an answer may have.
@@ -113,6 +129,17 @@ pub enum Constraint {
     Regex(String),
 }
 
+impl Constraint {
+    /// The field of a request that holds it.
+    pub fn param(&self) -> &'static str {
+        match self {
+            Self::JsonObject | Self::JsonSchema(_) => "response_format",
+            Self::Grammar(_) => "grammar",
+            Self::Regex(_) => "regex",
+        }
+    }
+}
+
 /// Stop strings a request may have.
 pub const MAX_STOPS: usize = 16;
 /// Bytes a stop string may have.
@@ -132,6 +159,7 @@ impl GenerateRequest {
             stop: Vec::new(),
             logprobs: None,
             constraint: None,
+            tool_choice: ToolChoice::Auto,
         }
     }
 

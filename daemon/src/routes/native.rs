@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use minivault_engines::generation::Finish;
-use minivault_engines::{GenerateRequest, MaxTokens, Prompt, Sampling, Usage};
+use minivault_engines::{GenerateRequest, MaxTokens, Prompt, Sampling, ToolChoice, Usage};
 use minivault_wire::native::{self, Done, GenerateAnswer, GenerateBody, Piece};
 
 use super::App;
@@ -46,6 +46,8 @@ fn events(mut interaction: Interaction, echo: String) -> Response {
         loop {
             match interaction.next().await {
                 Ok(Next::Text(text)) => yield piece(text),
+                // Without tools there are no calls.
+                Ok(Next::ToolCall(_)) => {}
                 Ok(Next::Finished(finish)) => {
                     yield Event::default().event("done").json_data(done(&interaction, &finish));
                     return;
@@ -71,6 +73,7 @@ fn plain_text(mut interaction: Interaction, echo: String) -> Response {
         loop {
             match interaction.next().await {
                 Ok(Next::Text(text)) => yield Ok(Bytes::from(text)),
+                Ok(Next::ToolCall(_)) => {}
                 Ok(Next::Finished(_)) => return,
                 Err(error) => {
                     yield Err(std::io::Error::other(error.message().to_owned()));
@@ -109,6 +112,7 @@ fn question(app: &App, endpoint: &'static str, body: GenerateBody) -> Result<(Qu
         stop: body.stop.map(Into::into).unwrap_or_default(),
         logprobs: None,
         constraint: None,
+        tool_choice: ToolChoice::Auto,
     };
     let form = [("echo".to_owned(), body.echo.unwrap_or(false).into())].into_iter().collect();
     let id = uuid::Uuid::now_v7().to_string();

@@ -9,17 +9,22 @@ use super::LocalOptions;
 use super::reading::Reading;
 use super::sequence::{Assignment, Sequence};
 use super::serve::{EmbedJob, Job};
+use crate::chat::tools::{self, ToolCallReader};
+use crate::chat::{ChatMessage, ToolForm};
 use crate::decoding::WholeCharacters;
+use crate::decoding::constraint::{COMPILED_WITHIN, Grammars, Matcher};
 use crate::error::{EngineError, Result};
 use crate::generation::{Beginning, Generation};
 use crate::model::{Limits, Specials, TokenKind, Vocabulary};
-use crate::request::{GenerateRequest, MaxTokens, Prompt, TokenId};
+use crate::request::{Constraint, GenerateRequest, MaxTokens, Prompt, TokenId, ToolChoice};
 use crate::text_engine::{Embedding, EngineInfo};
 
 /// Text up to this length is encoded where the request stands; it takes less than a millisecond.
 const ENCODED_IN_PLACE: usize = 4096;
 /// Long texts that are encoded at once, each on a thread that may block.
 const ENCODED_AT_ONCE: usize = 2;
+/// Grammars that are compiled at once.
+const COMPILED_AT_ONCE: usize = 2;
 
 /// What admission needs to know of the engine.
 pub(super) struct Front {
@@ -29,6 +34,8 @@ pub(super) struct Front {
     places: Arc<Semaphore>,
     options: LocalOptions,
     encoders: Arc<Semaphore>,
+    grammars: Arc<Grammars>,
+    compilers: Arc<Semaphore>,
 }
 
 /// A prompt as the model takes it.
@@ -36,6 +43,7 @@ struct Rendered {
     text: String,
     tokens: Vec<TokenId>,
     stop: Vec<String>,
+    tool_form: Option<ToolForm>,
 }
 
 impl Front {
@@ -46,35 +54,63 @@ impl Front {
         places: Arc<Semaphore>,
         options: LocalOptions,
     ) -> Self {
-        Self { info, limits, vocabulary, places, options, encoders: Arc::new(Semaphore::new(ENCODED_AT_ONCE)) }
+        Self {
+            info,
+            limits,
+            grammars: Arc::new(Grammars::new(vocabulary.clone())),
+            vocabulary,
+            places,
+            options,
+            encoders: Arc::new(Semaphore::new(ENCODED_AT_ONCE)),
+            compilers: Arc::new(Semaphore::new(COMPILED_AT_ONCE)),
+        }
     }
 
     /// Checks, renders, encodes and measures a request.
     pub async fn admit(&self, request: GenerateRequest) -> Result<(Sequence, Generation)> {
         request.check()?;
-        if request.constraint.is_some() {
-            return Err(self.unsupported("constrained output"));
-        }
         let permit = self.place()?;
-        let GenerateRequest { prompt, max_tokens, sampling, mut stop, logprobs, .. } = request;
+        let GenerateRequest { prompt, max_tokens, sampling, mut stop, logprobs, constraint, tool_choice } = request;
+        let (prompt, tools) = with_tools(prompt, &tool_choice)?;
         self.check_biases(&sampling.logit_bias)?;
-        let rendered = self.render(prompt).await?;
-        stop.extend(rendered.stop);
+        let mut rendered = self.render(prompt, &tool_choice).await?;
+        let prescribed = rendered.tool_form.and_then(|form| tools::prescribed(&tools, &tool_choice, form));
+        if rendered.tool_form.is_some() && constraint.is_some() {
+            let message = "the form of an answer can't be prescribed while the model may call tools";
+            return Err(EngineError::invalid(constraint.as_ref().map_or("tools", Constraint::param), message));
+        }
+        stop.append(&mut rendered.stop);
         let max_tokens = self.room(rendered.tokens.len(), max_tokens)?;
+        let is_prescribed = prescribed.is_some();
+        let matcher = match (prescribed, constraint) {
+            (Some(call), _) => Some(self.compile(call).await.map_err(|error| error.about("tools"))?),
+            (None, Some(constraint)) => Some(self.compile(constraint).await?),
+            (None, None) => None,
+        };
         let seed = sampling.seed.unwrap_or_else(random_seed);
         let beginning = Beginning { seed, prompt_text: rendered.text.into(), prompt_tokens: rendered.tokens.clone().into(), max_tokens };
         // Room for every event the request can cause, so the engine's thread never waits for a reader: one for each token, the
         // flush, the end.
         let (events, receiver) = mpsc::channel(max_tokens + 2);
         let speculation = self.options.speculation;
-        let assignment = Assignment { prompt: rendered.tokens, max_tokens, sampling, seed, stop, logprobs, speculation, events, permit };
+        let assignment =
+            Assignment { prompt: rendered.tokens, max_tokens, sampling, seed, stop, logprobs, matcher, speculation, events, permit };
         let sequence = Sequence::new(assignment);
-        Ok((sequence, Generation::new(beginning, ReceiverStream::new(receiver))))
+        let events = ReceiverStream::new(receiver);
+        let generation = match rendered.tool_form {
+            None => Generation::new(beginning, events),
+            Some(form) => {
+                let origin = format!("{seed} {}", beginning.prompt_text);
+                let reader = ToolCallReader::new(form, tools::names(&tools), is_prescribed, origin.as_bytes());
+                Generation::new(beginning, tools::with_calls(events, reader))
+            }
+        };
+        Ok((sequence, generation))
     }
 
     pub async fn admit_embedding(&self, text: &str) -> Result<(EmbedJob, oneshot::Receiver<Result<Embedding>>)> {
         let permit = self.place()?;
-        let tokens = self.render(Prompt::Text(text.to_owned())).await?.tokens;
+        let tokens = self.render(Prompt::Text(text.to_owned()), &ToolChoice::None).await?.tokens;
         let limit = self.limits.step_tokens.min(self.limits.context);
         if tokens.is_empty() || tokens.len() > limit {
             return Err(EngineError::invalid("input", format!("input has {} tokens; it must have 1 to {limit}", tokens.len())));
@@ -150,19 +186,26 @@ impl Front {
         }
     }
 
-    async fn render(&self, prompt: Prompt) -> Result<Rendered> {
+    async fn render(&self, prompt: Prompt, choice: &ToolChoice) -> Result<Rendered> {
         let size = match &prompt {
             Prompt::Text(text) => text.len(),
             Prompt::Tokens(_) => 0,
-            Prompt::Chat { messages, .. } => messages.iter().map(|message| message.content.len() + message.role.len()).sum(),
+            Prompt::Chat { messages, tools } => {
+                let said = |message: &ChatMessage| {
+                    let called = message.tool_calls.iter().map(|call| call.name.len() + call.arguments.len()).sum::<usize>();
+                    message.content.len() + message.role.len() + called
+                };
+                messages.iter().map(said).sum::<usize>() + tools.iter().map(|tool| tool.to_string().len()).sum::<usize>()
+            }
         };
         if let Prompt::Tokens(tokens) = prompt {
             self.check_tokens("prompt", &tokens)?;
-            return Ok(Rendered { text: self.text_of(&tokens), tokens, stop: Vec::new() });
+            return Ok(Rendered { text: self.text_of(&tokens), tokens, stop: Vec::new(), tool_form: None });
         }
         let vocabulary = self.vocabulary.clone();
         let name = self.info.name.clone();
-        self.off_worker(size, move || render(&*vocabulary, prompt, &name)).await
+        let is_prescribed = matches!(choice, ToolChoice::Required | ToolChoice::Named(_));
+        self.off_worker(size, move || render(&*vocabulary, prompt, &name, is_prescribed)).await
     }
 
     /// Runs work that grows with `size`: small work here, large work on a thread that may block, few at once.
@@ -179,21 +222,53 @@ impl Front {
         tokio::task::spawn_blocking(work).await.map_err(EngineError::failed)?
     }
 
-    fn unsupported(&self, what: &str) -> EngineError {
-        EngineError::Unsupported { engine: self.info.name.clone(), what: what.to_owned() }
+    /// What a constraint asks for, ready to be matched.
+    async fn compile(&self, constraint: Constraint) -> Result<Matcher> {
+        if let Some(matcher) = self.grammars.recall(&constraint) {
+            return Ok(matcher);
+        }
+        let late = || {
+            let message = format!("the grammar takes more than {} s to compile, which is the limit", COMPILED_WITHIN.as_secs());
+            EngineError::invalid(constraint.param(), message)
+        };
+        let grammars = self.grammars.clone();
+        let permit = self.compilers.clone().acquire_owned().await.map_err(|_| EngineError::Stopped)?;
+        let work = {
+            let constraint = constraint.clone();
+            move || {
+                let _permit = permit;
+                grammars.compile(&constraint)
+            }
+        };
+        // One that takes too long goes on to its end and keeps its permit.
+        match tokio::time::timeout(COMPILED_WITHIN, tokio::task::spawn_blocking(work)).await {
+            Err(_) => Err(late()),
+            Ok(matcher) => matcher.map_err(EngineError::failed)?,
+        }
     }
 }
 
-fn render(vocabulary: &dyn Vocabulary, prompt: Prompt, engine: &str) -> Result<Rendered> {
+/// The prompt with those tools that the choice leaves, and the tools.
+fn with_tools(prompt: Prompt, choice: &ToolChoice) -> Result<(Prompt, Vec<serde_json::Value>)> {
     match prompt {
-        Prompt::Tokens(tokens) => Ok(Rendered { text: String::new(), tokens, stop: Vec::new() }),
+        Prompt::Chat { messages, tools } => {
+            let tools = tools::chosen(tools, choice)?;
+            Ok((Prompt::Chat { messages, tools: tools.clone() }, tools))
+        }
+        other => Ok((other, Vec::new())),
+    }
+}
+
+fn render(vocabulary: &dyn Vocabulary, prompt: Prompt, engine: &str, call_is_prescribed: bool) -> Result<Rendered> {
+    match prompt {
+        Prompt::Tokens(tokens) => Ok(Rendered { text: String::new(), tokens, stop: Vec::new(), tool_form: None }),
         Prompt::Text(text) => {
             let mut tokens = vocabulary.prompt_prefix().to_vec();
             tokens.extend(vocabulary.encode(&text, Specials::Literal)?);
             if tokens.is_empty() {
                 return Err(EngineError::invalid("prompt", "prompt has no tokens in this model's vocabulary; it needs at least one"));
             }
-            Ok(Rendered { text, tokens, stop: Vec::new() })
+            Ok(Rendered { text, tokens, stop: Vec::new(), tool_form: None })
         }
         Prompt::Chat { messages, tools } => {
             let chat = vocabulary.render_chat(&messages, &tools).map_err(|error| match error {
@@ -208,7 +283,12 @@ fn render(vocabulary: &dyn Vocabulary, prompt: Prompt, engine: &str) -> Result<R
             if tokens.is_empty() {
                 return Err(EngineError::invalid("messages", "the model's chat template makes nothing of these messages"));
             }
-            Ok(Rendered { text: chat.text(), tokens, stop: chat.stop })
+            let mut text = chat.text();
+            if let Some(form) = chat.tool_form.filter(|_| call_is_prescribed) {
+                tokens.extend(vocabulary.encode(form.opening(), Specials::Parse)?);
+                text.push_str(form.opening());
+            }
+            Ok(Rendered { text, tokens, stop: chat.stop, tool_form: chat.tool_form })
         }
     }
 }

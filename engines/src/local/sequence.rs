@@ -3,6 +3,7 @@
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::draft::Drafts;
+use crate::decoding::constraint::Matcher;
 use crate::decoding::{Logprobs, Sampler, StopMatcher, Stopping, WholeCharacters};
 use crate::error::{EngineError, Result};
 use crate::generation::{Finish, FinishReason, TextEvent, Token, Usage};
@@ -25,6 +26,8 @@ pub(super) struct Sequence {
     /// `None` where the engine makes none.
     drafts: Option<Drafts>,
     sampler: Sampler,
+    /// `None` where the answer may have any form.
+    matcher: Option<Box<Matcher>>,
     stop: StopMatcher,
     characters: WholeCharacters,
     logprobs: Option<usize>,
@@ -41,6 +44,8 @@ pub(super) struct Assignment {
     pub seed: u64,
     pub stop: Vec<String>,
     pub logprobs: Option<usize>,
+    /// At the beginning of the answer, where its form is prescribed.
+    pub matcher: Option<Matcher>,
     /// Whether drafts of its next tokens are verified beside them.
     pub speculation: bool,
     /// Room for `max_tokens + 2` events.
@@ -60,10 +65,11 @@ pub(super) enum Progress {
 impl Sequence {
     /// A sequence of which the model has seen nothing.
     pub fn new(assignment: Assignment) -> Self {
-        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, speculation, events, permit } = assignment;
+        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, matcher, speculation, events, permit } = assignment;
         Self {
             prompt_tokens: prompt.len(),
             sampler: Sampler::new(sampling, seed, &prompt),
+            matcher: matcher.map(Box::new),
             tokens: prompt,
             drafted: 0,
             fed: 0,
@@ -77,6 +83,11 @@ impl Sequence {
             events,
             permit: Some(permit),
         }
+    }
+
+    /// Whether its form is prescribed.
+    pub fn matcher_mut(&mut self) -> Option<&mut Box<Matcher>> {
+        self.matcher.as_mut()
     }
 
     /// Whether nobody reads any more.
@@ -139,8 +150,15 @@ impl Sequence {
     pub fn draft(&mut self, limit: usize, price: f32) -> usize {
         // The row after the last draft gives one token more.
         let limit = limit.min((self.max_tokens - self.generated).saturating_sub(1));
-        self.drafted = self.drafts.as_mut().map_or(0, |drafts| drafts.append(&mut self.tokens, limit, price));
-        self.drafted
+        let mut drafted = self.drafts.as_mut().map_or(0, |drafts| drafts.append(&mut self.tokens, limit, price));
+        if let Some(matcher) = self.matcher.as_mut().filter(|_| drafted > 0) {
+            // What the grammar forbids is refused for certain.
+            let begin = self.tokens.len() - drafted;
+            drafted = matcher.allowed(&self.tokens[begin..]);
+            self.tokens.truncate(begin + drafted);
+        }
+        self.drafted = drafted;
+        drafted
     }
 
     /// Chooses the next tokens and tells the reader. `rows` are the logits after the last token and then after each of the draft's; a row
@@ -179,9 +197,13 @@ impl Sequence {
     }
 
     fn next_event(&mut self, logits: &mut [f32], vocabulary: &dyn Vocabulary) -> Result<Progress> {
-        let (id, found) = match self.logprobs {
-            None => (self.sampler.choose(logits)?, None),
-            Some(alternatives) => self.sampler.choose_with_logprobs(logits, alternatives).map(|(id, found)| (id, Some(found)))?,
+        let (id, found) = match (&mut self.matcher, self.logprobs) {
+            (Some(matcher), logprobs) => {
+                let left = self.max_tokens - self.generated - 1;
+                self.sampler.choose_allowed(logits, logprobs, matcher, left)?
+            }
+            (None, None) => (self.sampler.choose(logits)?, None),
+            (None, Some(alternatives)) => self.sampler.choose_with_logprobs(logits, alternatives).map(|(id, found)| (id, Some(found)))?,
         };
         if vocabulary.end_tokens().contains(&id) {
             self.flush();
@@ -202,6 +224,12 @@ impl Sequence {
                 return Ok(Progress::Over);
             }
             Stopping::Continue(text) => self.tell(text, vec![token]),
+        }
+        if self.matcher.as_ref().is_some_and(|matcher| matcher.is_over()) {
+            // Only the end can follow; the model need not be asked for it.
+            self.flush();
+            self.finish(FinishReason::EndOfText);
+            return Ok(Progress::Over);
         }
         if self.generated == self.max_tokens {
             self.flush();

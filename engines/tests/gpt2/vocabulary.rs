@@ -13,7 +13,7 @@ fn text(vocabulary: &dyn Vocabulary, ids: &[u32]) -> Vec<u8> {
 }
 
 fn user(content: &str) -> Vec<ChatMessage> {
-    vec![ChatMessage { role: "user".into(), content: content.into() }]
+    vec![ChatMessage::new("user", content)]
 }
 
 #[test]

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use minivault_engines::chat::ChatMessage;
-use minivault_engines::{GenerateRequest, MaxTokens, Prompt, Sampling, Usage};
+use minivault_engines::{GenerateRequest, MaxTokens, Prompt, Sampling, ToolChoice, Usage};
 use minivault_wire::chat::{ChatAnswer, ChatBody, ChatChunk, ChatUsage, Choice, ChoiceDelta, Delta, Message, PromptTokensDetails};
 
 use crate::body::JsonBody;
@@ -58,6 +58,7 @@ fn events(mut interaction: Interaction, include_usage: bool) -> Response {
         loop {
             match interaction.next().await {
                 Ok(Next::Text(text)) => yield chunk(delta(Delta { role: None, content: Some(text) }, None), None),
+                Ok(Next::ToolCall(_)) => {}
                 Ok(Next::Finished(finish)) => {
                     yield chunk(delta(Delta::default(), Some(finish.reason.as_str())), None);
                     if include_usage {
@@ -95,7 +96,7 @@ fn refuse_unsupported(body: &ChatBody) -> Result<(), ApiError> {
 }
 
 fn question(app: &App, body: ChatBody) -> Result<Question, ApiError> {
-    let messages: Vec<ChatMessage> = body.messages.into_iter().map(|Message { role, content }| ChatMessage { role, content }).collect();
+    let messages: Vec<ChatMessage> = body.messages.into_iter().map(|Message { role, content }| ChatMessage::new(role, content)).collect();
     app.check_prompt_bytes("messages", messages.iter().map(|message| message.role.len() + message.content.len()).sum())?;
     let plain = Sampling::default();
     let sampling = Sampling {
@@ -116,6 +117,7 @@ fn question(app: &App, body: ChatBody) -> Result<Question, ApiError> {
         stop: body.stop.map(Into::into).unwrap_or_default(),
         logprobs: None,
         constraint: None,
+        tool_choice: ToolChoice::Auto,
     };
     let form = [("stream".to_owned(), body.stream.unwrap_or(false).into())].into_iter().collect();
     let id = format!("chatcmpl-{}", uuid::Uuid::now_v7().simple());
