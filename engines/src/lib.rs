@@ -10,8 +10,8 @@
 //! - [`model`]: the seam for local engines
 //! - [`local`]: admission, the engine's thread, continuous batching
 //! - [`threads`], [`turn`]: how many threads compute, and whose turn it is
-//! - [`decoding`]: sampling, stop strings, whole characters
-//! - [`chat`]: conversations and chat templates
+//! - [`decoding`]: sampling, stop strings, whole characters, answers of a given form
+//! - [`chat`]: conversations, chat templates, calls of tools
 //! - [`hub`]: where model files come from
 //! - [`gpt2`]: GPT-2, its forward pass included
 //! - `llama`: GGUF on llama.cpp (feature `llama-cpp`)

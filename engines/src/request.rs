@@ -138,6 +138,15 @@ impl Constraint {
             Self::Regex(_) => "regex",
         }
     }
+
+    /// What it is called in a sentence.
+    pub(crate) fn noun(&self) -> &'static str {
+        match self {
+            Self::JsonObject | Self::JsonSchema(_) => "schema",
+            Self::Grammar(_) => "grammar",
+            Self::Regex(_) => "regular expression",
+        }
+    }
 }
 
 /// Stop strings a request may have.

@@ -6,25 +6,23 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::LocalOptions;
+use super::forms::Forms;
 use super::reading::Reading;
 use super::sequence::{Assignment, Sequence};
 use super::serve::{EmbedJob, Job};
-use crate::chat::tools::{self, ToolCallReader};
+use crate::chat::tools;
 use crate::chat::{ChatMessage, ToolForm};
 use crate::decoding::WholeCharacters;
-use crate::decoding::constraint::{COMPILED_WITHIN, Grammars, Matcher};
 use crate::error::{EngineError, Result};
 use crate::generation::{Beginning, Generation};
 use crate::model::{Limits, Specials, TokenKind, Vocabulary};
-use crate::request::{Constraint, GenerateRequest, MaxTokens, Prompt, TokenId, ToolChoice};
+use crate::request::{GenerateRequest, MaxTokens, Prompt, TokenId, ToolChoice};
 use crate::text_engine::{Embedding, EngineInfo};
 
 /// Text up to this length is encoded where the request stands; it takes less than a millisecond.
 const ENCODED_IN_PLACE: usize = 4096;
 /// Long texts that are encoded at once, each on a thread that may block.
 const ENCODED_AT_ONCE: usize = 2;
-/// Grammars that are compiled at once.
-const COMPILED_AT_ONCE: usize = 2;
 
 /// What admission needs to know of the engine.
 pub(super) struct Front {
@@ -34,8 +32,7 @@ pub(super) struct Front {
     places: Arc<Semaphore>,
     options: LocalOptions,
     encoders: Arc<Semaphore>,
-    grammars: Arc<Grammars>,
-    compilers: Arc<Semaphore>,
+    forms: Forms,
 }
 
 /// A prompt as the model takes it.
@@ -57,12 +54,11 @@ impl Front {
         Self {
             info,
             limits,
-            grammars: Arc::new(Grammars::new(vocabulary.clone())),
+            forms: Forms::new(vocabulary.clone()),
             vocabulary,
             places,
             options,
             encoders: Arc::new(Semaphore::new(ENCODED_AT_ONCE)),
-            compilers: Arc::new(Semaphore::new(COMPILED_AT_ONCE)),
         }
     }
 
@@ -74,19 +70,9 @@ impl Front {
         let (prompt, tools) = with_tools(prompt, &tool_choice)?;
         self.check_biases(&sampling.logit_bias)?;
         let mut rendered = self.render(prompt, &tool_choice).await?;
-        let prescribed = rendered.tool_form.and_then(|form| tools::prescribed(&tools, &tool_choice, form));
-        if rendered.tool_form.is_some() && constraint.is_some() {
-            let message = "the form of an answer can't be prescribed while the model may call tools";
-            return Err(EngineError::invalid(constraint.as_ref().map_or("tools", Constraint::param), message));
-        }
+        let (matcher, calls) = self.forms.of_answer(constraint, rendered.tool_form, &tools, &tool_choice).await?;
         stop.append(&mut rendered.stop);
         let max_tokens = self.room(rendered.tokens.len(), max_tokens)?;
-        let is_prescribed = prescribed.is_some();
-        let matcher = match (prescribed, constraint) {
-            (Some(call), _) => Some(self.compile(call).await.map_err(|error| error.about("tools"))?),
-            (None, Some(constraint)) => Some(self.compile(constraint).await?),
-            (None, None) => None,
-        };
         let seed = sampling.seed.unwrap_or_else(random_seed);
         let beginning = Beginning { seed, prompt_text: rendered.text.into(), prompt_tokens: rendered.tokens.clone().into(), max_tokens };
         // Room for every event the request can cause, so the engine's thread never waits for a reader: one for each token, the
@@ -97,11 +83,10 @@ impl Front {
             Assignment { prompt: rendered.tokens, max_tokens, sampling, seed, stop, logprobs, matcher, speculation, events, permit };
         let sequence = Sequence::new(assignment);
         let events = ReceiverStream::new(receiver);
-        let generation = match rendered.tool_form {
+        let generation = match calls {
             None => Generation::new(beginning, events),
-            Some(form) => {
-                let origin = format!("{seed} {}", beginning.prompt_text);
-                let reader = ToolCallReader::new(form, tools::names(&tools), is_prescribed, origin.as_bytes());
+            Some(calls) => {
+                let reader = calls.reader(&beginning);
                 Generation::new(beginning, tools::with_calls(events, reader))
             }
         };
@@ -220,31 +205,6 @@ impl Front {
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(EngineError::failed)?
-    }
-
-    /// What a constraint asks for, ready to be matched.
-    async fn compile(&self, constraint: Constraint) -> Result<Matcher> {
-        if let Some(matcher) = self.grammars.recall(&constraint) {
-            return Ok(matcher);
-        }
-        let late = || {
-            let message = format!("the grammar takes more than {} s to compile, which is the limit", COMPILED_WITHIN.as_secs());
-            EngineError::invalid(constraint.param(), message)
-        };
-        let grammars = self.grammars.clone();
-        let permit = self.compilers.clone().acquire_owned().await.map_err(|_| EngineError::Stopped)?;
-        let work = {
-            let constraint = constraint.clone();
-            move || {
-                let _permit = permit;
-                grammars.compile(&constraint)
-            }
-        };
-        // One that takes too long goes on to its end and keeps its permit.
-        match tokio::time::timeout(COMPILED_WITHIN, tokio::task::spawn_blocking(work)).await {
-            Err(_) => Err(late()),
-            Ok(matcher) => matcher.map_err(EngineError::failed)?,
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
+use super::masks::Masks;
 use super::plan;
 use super::reading::ReadJob;
 use super::sequence::{Progress, Sequence};
@@ -31,6 +32,8 @@ pub(super) struct Batch {
     shares: Vec<usize>,
     logits: Logits,
     turn: Arc<dyn Turn>,
+    /// From the first answer on whose form is prescribed.
+    masks: Option<Masks>,
 }
 
 struct Running {
@@ -61,6 +64,7 @@ impl Batch {
             shares: Vec::with_capacity(limits.slots),
             logits: Logits::new(limits.logits_width),
             turn,
+            masks: None,
         }
     }
 
@@ -201,6 +205,7 @@ impl Batch {
     /// One pass over the weights for all that run.
     fn step(&mut self, model: &mut dyn Model) {
         plan::shares(self.running.iter_mut().map(|running| &mut running.sequence), self.limits.step_tokens, &mut self.shares);
+        self.send_matchers();
         let mut feeds = Vec::with_capacity(self.running.len());
         for (Running { slot, sequence, .. }, &share) in self.running.iter().zip(&self.shares).filter(|(_, share)| **share > 0) {
             let unfed = sequence.unfed();
@@ -212,6 +217,7 @@ impl Batch {
         let outcome = model.step(&feeds, &mut self.logits);
         drop(turn);
         drop(feeds);
+        self.take_matchers_back();
         if let Err(error) = outcome {
             tracing::error!(%error, cause = std::error::Error::source(&error).map(ToString::to_string), "a step failed; its requests end");
             for Running { slot, mut sequence, .. } in self.running.drain(..) {
@@ -221,6 +227,33 @@ impl Batch {
             return;
         }
         self.choose(model);
+    }
+
+    /// Has the masks computed that are needed after this step.
+    fn send_matchers(&mut self) {
+        let Self { running, shares, masks, .. } = self;
+        for (place, (Running { sequence, .. }, share)) in running.iter_mut().zip(&*shares).enumerate() {
+            if sequence.unfed().len() != *share {
+                continue;
+            }
+            let Some(matcher) = sequence.lend_matcher() else { continue };
+            if masks.is_none() {
+                *masks = Masks::start();
+            }
+            let unsent = match masks {
+                Some(masks) => masks.send(place, matcher),
+                None => Some(matcher),
+            };
+            if let Some(matcher) = unsent {
+                sequence.return_matcher(matcher);
+            }
+        }
+    }
+
+    fn take_matchers_back(&mut self) {
+        for (place, matcher) in self.masks.iter_mut().flat_map(Masks::returned) {
+            self.running[place].sequence.return_matcher(matcher);
+        }
     }
 
     /// Chooses tokens for each sequence that has rows of logits, and lets go of those that are over.

@@ -1,12 +1,15 @@
 //! `LocalEngine`: a [`TextEngine`] of any [`crate::model::Model`] in this process.
 //!
-//! A request passes [`admission`] on the caller's side, where all that can refuse it is done, and then waits for a slot. The
+//! A request passes [`admission`] on the caller's side, where all that can refuse it is done ([`forms`] knows what form its answer must have), and then waits for a slot. The
 //! engine's thread ([`serve`]) runs [`batch`]: step after step, the next tokens of all [`sequence`]s side by side, as [`plan`] shares the step
 //! out among them. [`slots`] remembers what earlier sequences left in the model's cache, [`draft`] guesses at tokens to be verified.
+//! [`masks`] computes beside a step which tokens a grammar allows after it.
 
 mod admission;
 mod batch;
 mod draft;
+mod forms;
+mod masks;
 mod plan;
 mod reading;
 mod sequence;

@@ -28,6 +28,8 @@ pub(super) struct Sequence {
     sampler: Sampler,
     /// `None` where the answer may have any form.
     matcher: Option<Box<Matcher>>,
+    /// Whether it has been lent and isn't back.
+    lent: bool,
     stop: StopMatcher,
     characters: WholeCharacters,
     logprobs: Option<usize>,
@@ -70,6 +72,7 @@ impl Sequence {
             prompt_tokens: prompt.len(),
             sampler: Sampler::new(sampling, seed, &prompt),
             matcher: matcher.map(Box::new),
+            lent: false,
             tokens: prompt,
             drafted: 0,
             fed: 0,
@@ -85,9 +88,17 @@ impl Sequence {
         }
     }
 
-    /// Whether its form is prescribed.
-    pub fn matcher_mut(&mut self) -> Option<&mut Box<Matcher>> {
-        self.matcher.as_mut()
+    /// What knows its form, if that is prescribed and the tokens allowed next are still to be computed. It is needed back before the next
+    /// token is chosen.
+    pub fn lend_matcher(&mut self) -> Option<Box<Matcher>> {
+        let lent = self.matcher.take_if(|matcher| !matcher.is_prepared());
+        self.lent = lent.is_some();
+        lent
+    }
+
+    /// Gives it back.
+    pub fn return_matcher(&mut self, matcher: Box<Matcher>) {
+        (self.matcher, self.lent) = (Some(matcher), false);
     }
 
     /// Whether nobody reads any more.
@@ -197,6 +208,9 @@ impl Sequence {
     }
 
     fn next_event(&mut self, logits: &mut [f32], vocabulary: &dyn Vocabulary) -> Result<Progress> {
+        if self.lent {
+            return Err(EngineError::failed("the thread that computes masks has ended"));
+        }
         let (id, found) = match (&mut self.matcher, self.logprobs) {
             (Some(matcher), logprobs) => {
                 let left = self.max_tokens - self.generated - 1;

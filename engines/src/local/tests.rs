@@ -1,5 +1,7 @@
+mod constraint;
 mod reuse;
 mod speculation;
+mod tools;
 
 use futures_util::StreamExt;
 

@@ -6,10 +6,11 @@
 
 mod object;
 mod reader;
+mod schema;
 
 use futures_core::Stream;
 use futures_util::StreamExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use reader::{Piece, ToolCallReader};
 
@@ -102,18 +103,12 @@ pub fn names(tools: &[Value]) -> Vec<String> {
 
 /// What prescribes a call, if the choice is for one.
 pub fn prescribed(tools: &[Value], choice: &ToolChoice, form: ToolForm) -> Option<Constraint> {
-    let callable: Vec<Value> = match choice {
+    let callable: Vec<&Value> = match choice {
         ToolChoice::Auto | ToolChoice::None => return None,
-        ToolChoice::Required => tools.iter().map(|tool| call_schema(tool, form)).collect(),
-        ToolChoice::Named(name) => tools.iter().filter(|tool| name_of(tool) == name).map(|tool| call_schema(tool, form)).collect(),
+        ToolChoice::Required => tools.iter().collect(),
+        ToolChoice::Named(name) => tools.iter().filter(|tool| name_of(tool) == name).collect(),
     };
-    // A schema's references start from its root, which the call's schema has become.
-    let call = match <[Value; 1]>::try_from(callable) {
-        Ok([call]) => call,
-        Err(several) => json!({"anyOf": several}),
-    };
-    let schema = if form == ToolForm::Listed { json!({"type": "array", "items": call, "minItems": 1, "maxItems": 1}) } else { call };
-    Some(Constraint::JsonSchema(schema))
+    Some(Constraint::JsonSchema(schema::of_calls(&callable, form)))
 }
 
 /// The events of an answer with the calls in it told as such.
@@ -155,22 +150,6 @@ fn function_of(tool: &Value) -> &Value {
 
 fn name_of(tool: &Value) -> &str {
     function_of(tool)["name"].as_str().unwrap_or_default()
-}
-
-fn call_schema(tool: &Value, form: ToolForm) -> Value {
-    let nothing = json!({"type": "object", "properties": {}, "additionalProperties": false});
-    let mut arguments = function_of(tool).get("parameters").filter(|schema| !schema.is_null()).cloned().unwrap_or(nothing);
-    // Definitions are looked for at the root.
-    let mut schema = json!({"type": "object"});
-    for definitions in ["$defs", "definitions"] {
-        if let Some(found) = arguments.as_object_mut().and_then(|arguments| arguments.shift_remove(definitions)) {
-            schema[definitions] = found;
-        }
-    }
-    schema["properties"] = json!({"name": {"const": name_of(tool)}, form.arguments_key(): arguments});
-    schema["required"] = json!(["name", form.arguments_key()]);
-    schema["additionalProperties"] = false.into();
-    schema
 }
 
 #[cfg(test)]

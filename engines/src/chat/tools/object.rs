@@ -56,7 +56,7 @@ impl CallScanner {
                 _ => Step::Broken,
             },
             Place::Key => {
-                if self.extent.passes(character) {
+                if self.extent.goes_on(character) {
                     self.key.push(character);
                     return Step::More;
                 }
@@ -93,6 +93,9 @@ impl CallScanner {
 
     fn value(&mut self, character: char) -> Step {
         let first = self.place == Place::Value;
+        if first && matches!(character, ',' | ':' | '}' | ']') {
+            return Step::Broken;
+        }
         let scalar = self.extent.depth == 0 && !self.extent.in_string;
         if !first && scalar && matches!(character, ',' | '}' | ']') {
             let told = self.ended();
@@ -109,7 +112,7 @@ impl CallScanner {
             self.extent.in_string = true;
             false
         } else if self.extent.in_string {
-            !self.extent.passes_inside(character)
+            !self.extent.goes_on(character)
         } else {
             match character {
                 '"' => self.extent.in_string = true,
@@ -127,7 +130,7 @@ impl CallScanner {
             }
             return self.ended();
         }
-        if self.is_arguments() && !quoted && (self.extent.depth > 0) { Step::Arguments(character.to_string()) } else { Step::More }
+        if self.is_arguments() && !quoted && self.extent.depth > 0 { Step::Arguments(character.to_string()) } else { Step::More }
     }
 
     /// What a whole value, other than an object's of arguments, tells.
@@ -139,7 +142,8 @@ impl CallScanner {
             // Some write the arguments as OpenAI does: JSON inside a string.
             return match serde_json::from_str::<serde_json::Value>(self.value.trim()) {
                 Ok(serde_json::Value::String(text)) => Step::Arguments(text),
-                Ok(serde_json::Value::Null) => Step::Arguments("{}".to_owned()),
+                // None at all; whoever reads the call says what that means.
+                Ok(serde_json::Value::Null) => Step::More,
                 _ => Step::Broken,
             };
         }
@@ -152,13 +156,8 @@ impl CallScanner {
 }
 
 impl Extent {
-    /// Whether a character inside a key belongs to it.
-    fn passes(&mut self, character: char) -> bool {
-        self.passes_inside(character)
-    }
-
     /// Whether a string goes on after this character; inside brackets a value goes on in any case.
-    fn passes_inside(&mut self, character: char) -> bool {
+    fn goes_on(&mut self, character: char) -> bool {
         if self.escaped {
             self.escaped = false;
             return true;

@@ -30,8 +30,9 @@ pub struct ToolCallReader {
     held: String,
     /// Arguments that came before the name.
     early: String,
-    /// Whether the call being read has been told of.
+    /// Whether the call being read has been told of, and any of its arguments.
     told: bool,
+    argued: bool,
     calls: usize,
     out: Vec<Piece>,
 }
@@ -60,7 +61,18 @@ impl ToolCallReader {
     pub fn new(form: ToolForm, names: Vec<String>, prescribed: bool, origin: &[u8]) -> Self {
         let state = if prescribed { State::Between } else { State::Begin };
         let origin = *blake3::hash(origin).as_bytes();
-        Self { form, names, origin, state, held: String::new(), early: String::new(), told: false, calls: 0, out: Vec::new() }
+        Self {
+            form,
+            names,
+            origin,
+            state,
+            held: String::new(),
+            early: String::new(),
+            told: false,
+            argued: false,
+            calls: 0,
+            out: Vec::new(),
+        }
     }
 
     /// Calls begun so far.
@@ -143,8 +155,9 @@ impl ToolCallReader {
             self.state = State::Call(CallScanner::default());
             return;
         }
-        let rest = self.held.trim_start_matches(|character: char| character.is_whitespace() || matches!(character, '[' | ',' | ';' | ']'));
+        let rest = self.held.trim_start();
         let rest = rest.strip_prefix(self.form.mark()).unwrap_or(rest);
+        let rest = rest.trim_start_matches(|character: char| character.is_whitespace() || matches!(character, '[' | ',' | ';' | ']'));
         let awaited = [END_TAG, self.form.mark()];
         if self.calls > 0 && rest == END_TAG {
             self.held.clear();
@@ -164,11 +177,15 @@ impl ToolCallReader {
                 self.calls += 1;
                 self.told = true;
                 let arguments = std::mem::take(&mut self.early);
+                self.argued = !arguments.is_empty();
                 self.out.push(Piece::Call(ToolCallPiece { index, id: Some(self.id(index)), name: Some(name), arguments }));
             }
             Step::Arguments(more) if self.told => self.arguments(more),
             Step::Arguments(more) => self.early.push_str(&more),
             Step::Whole if self.told => {
+                if !self.argued {
+                    self.arguments("{}".to_owned());
+                }
                 self.told = false;
                 self.held.clear();
                 self.state = State::Between;
@@ -179,6 +196,7 @@ impl ToolCallReader {
 
     /// Adds to the last piece where that is of the same call.
     fn arguments(&mut self, more: String) {
+        self.argued = true;
         let index = self.calls - 1;
         match self.out.last_mut() {
             Some(Piece::Call(piece)) if piece.index == index => piece.arguments.push_str(&more),

@@ -52,7 +52,7 @@ impl Ending {
     }
 
     /// The token to take, and the way to the end from there: the chosen one if a way of `left` tokens follows it, otherwise this way's
-    /// first one.
+    /// first one, or the end itself.
     pub fn after(mut self, parser: &mut TokenParser, chosen: TokenId, left: usize) -> (TokenId, Option<Self>) {
         if self.tokens.len() > left.saturating_add(1) {
             // It never fitted; perhaps another one does.
@@ -68,7 +68,7 @@ impl Ending {
         if let Some(other) = quick(parser, Some(chosen), left) {
             return (chosen, Some(other));
         }
-        match self.tokens.pop() {
+        match self.tokens.pop().or_else(|| end_token(parser)) {
             Some(token) => (token, Some(self)),
             None => (chosen, None),
         }
@@ -76,10 +76,15 @@ impl Ending {
 
     /// Whether it still ends the answer after one token more, as it does in the middle of a string.
     fn holds_after(&self, parser: &mut TokenParser, chosen: TokenId) -> bool {
-        let Some(&end) = parser.token_env.tok_trie().eos_tokens().first().filter(|&&end| end != INVALID_TOKEN) else { return false };
+        let Some(end) = end_token(parser) else { return false };
         let way: Vec<TokenId> = std::iter::once(chosen).chain(self.tokens.iter().rev().copied()).chain([end]).collect();
         parser.validate_tokens_raw(&way).is_ok_and(|valid| valid == way.len())
     }
+}
+
+/// The token that ends an answer, if the vocabulary has one.
+fn end_token(parser: &TokenParser) -> Option<TokenId> {
+    parser.token_env.tok_trie().eos_tokens().first().copied().filter(|&end| end != INVALID_TOKEN)
 }
 
 /// A walk through the grammar on a parser of its own.

@@ -99,9 +99,14 @@ fn drop_notes(schema: &mut Value) {
                 members.shift_remove("format");
             }
             for (keyword, member) in members.iter_mut() {
-                // What is compared with the answer word by word is no schema.
-                if !["const", "enum", "default", "examples"].contains(&keyword.as_str()) {
-                    drop_notes(member);
+                match (keyword.as_str(), member) {
+                    // What is compared with the answer word by word is no schema.
+                    ("const" | "enum" | "default" | "examples", _) => {}
+                    // Here the keywords are names.
+                    ("properties" | "patternProperties" | "$defs" | "definitions", Value::Object(named)) => {
+                        named.values_mut().for_each(drop_notes);
+                    }
+                    (_, member) => drop_notes(member),
                 }
             }
         }

@@ -18,6 +18,8 @@ pub struct Matcher {
     parser: TokenParser,
     /// The field of the request that the grammar came in.
     param: &'static str,
+    /// What it is called.
+    noun: &'static str,
     /// Computed ahead, for the place where the answer stands.
     mask: Option<Mask>,
     /// A way to the end that is known to hold here; `None` where none was found that fits.
@@ -27,14 +29,14 @@ pub struct Matcher {
 impl Clone for Matcher {
     /// A matcher that shares nothing: the parser's own clone would share its lexer, behind one lock.
     fn clone(&self) -> Self {
-        Self { parser: self.parser.deep_clone(), param: self.param, mask: self.mask.clone(), ending: self.ending.clone() }
+        Self { parser: self.parser.deep_clone(), param: self.param, noun: self.noun, mask: self.mask.clone(), ending: self.ending.clone() }
     }
 }
 
 impl Matcher {
     /// At the beginning of an answer, with its first mask and the shortest way to the end that a thorough search finds.
-    pub(super) fn new(parser: TokenParser, param: &'static str) -> Result<Self> {
-        let mut matcher = Self { parser, param, mask: None, ending: None };
+    pub(super) fn new(parser: TokenParser, param: &'static str, noun: &'static str) -> Result<Self> {
+        let mut matcher = Self { parser, param, noun, mask: None, ending: None };
         if matcher.parser.is_fresh() {
             matcher.parser.start_without_prompt();
         }
@@ -62,6 +64,11 @@ impl Matcher {
         Ok(())
     }
 
+    /// Whether the mask has been computed ahead.
+    pub fn is_prepared(&self) -> bool {
+        self.mask.is_some()
+    }
+
     /// The tokens that may come next, end tokens among them where the answer may end.
     ///
     /// # Errors
@@ -78,7 +85,9 @@ impl Matcher {
     /// As [`Matcher::prepare`].
     pub fn take(&mut self, chosen: TokenId, left: usize) -> Result<TokenId> {
         self.guarded(|matcher| {
+            let ends = matcher.parser.token_env.tok_trie().eos_tokens().contains(&chosen);
             let taken = match matcher.ending.take() {
+                _ if ends => chosen,
                 Some(ending) => {
                     let (taken, ending) = ending.after(&mut matcher.parser, chosen, left);
                     matcher.ending = ending;
@@ -117,6 +126,6 @@ impl Matcher {
             Err(panic) => panic.to_string(),
         };
         let reason = super::limits::reason(&reason);
-        Err(EngineError::invalid(self.param, format!("{} can't be followed any further: {reason}", self.param)))
+        Err(EngineError::invalid(self.param, format!("the {} can't be followed any further: {reason}", self.noun)))
     }
 }

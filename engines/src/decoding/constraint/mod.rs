@@ -64,7 +64,7 @@ impl Grammars {
     /// [`EngineError::InvalidRequest`] that names what can't be done: the schema's keyword, the grammar's line.
     pub fn compile(&self, constraint: &Constraint) -> Result<Matcher> {
         let grammar = limits::checked(constraint)?;
-        let build = || self.build(grammar, constraint.param());
+        let build = || self.build(grammar, constraint);
         let matcher = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("grammar".into()).stack_size(STACK).spawn_scoped(scope, build);
             let thread = thread.map_err(EngineError::failed)?;
@@ -78,7 +78,8 @@ impl Grammars {
         Ok(matcher)
     }
 
-    fn build(&self, grammar: TopLevelGrammar, param: &'static str) -> Result<Matcher> {
+    fn build(&self, grammar: TopLevelGrammar, constraint: &Constraint) -> Result<Matcher> {
+        let (param, noun) = (constraint.param(), constraint.noun());
         let factory = self.factory.get_or_init(|| self.factory());
         let factory = factory.as_ref().map_err(|reason| EngineError::failed(reason.clone()))?;
         let parser = factory
@@ -89,9 +90,10 @@ impl Grammars {
                 factory.limits().clone(),
             )
             .map_err(|error| {
-                EngineError::invalid(param, format!("{param} can't be followed: {}", limits::reason(&format!("{error:#}"))))
+                let reason = limits::reason(&format!("{error:#}"));
+                EngineError::invalid(param, format!("the {noun} can't be followed: {reason}"))
             })?;
-        Matcher::new(parser, param)
+        Matcher::new(parser, param, noun)
     }
 
     fn factory(&self) -> Result<ParserFactory, String> {
