@@ -53,8 +53,19 @@ pub struct Token {
     pub bytes: Vec<u8>,
     /// The natural logarithm of the probability the model gave it, before any sampling setting; `None` unless asked for.
     pub logprob: Option<f32>,
-    /// The likeliest tokens at this place with their log probabilities, likeliest first; empty unless asked for.
-    pub top: Vec<(TokenId, f32)>,
+    /// The likeliest tokens at this place, likeliest first; empty unless asked for.
+    pub top: Vec<Alternative>,
+}
+
+/// A token that might have stood at a place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alternative {
+    /// Its number in the vocabulary.
+    pub id: TokenId,
+    /// The bytes it stands for.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of the probability the model gave it.
+    pub logprob: f32,
 }
 
 /// How a generation ended.

@@ -36,7 +36,7 @@ pub mod threads;
 pub mod turn;
 
 pub use error::EngineError;
-pub use generation::{Beginning, Completion, Finish, FinishReason, Generation, TextEvent, Token, ToolCallPiece, Usage};
+pub use generation::{Alternative, Beginning, Completion, Finish, FinishReason, Generation, TextEvent, Token, ToolCallPiece, Usage};
 pub use registry::{Backend, Engines, Opening};
 pub use request::{Constraint, GenerateRequest, MaxTokens, Prompt, Sampling, TokenId, ToolChoice};
 pub use text_engine::{Capabilities, Circumstance, Determinism, Embedding, EngineInfo, Health, LogitRows, State, TextEngine};

@@ -4,7 +4,9 @@
 mod support;
 
 mod chat;
+mod completions;
 mod lifecycle;
 mod native;
 mod refusals;
 mod reports;
+mod tokens;

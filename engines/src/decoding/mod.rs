@@ -13,6 +13,6 @@ mod stop;
 mod weights;
 
 pub use characters::WholeCharacters;
-pub use logprobs::Logprobs;
+pub use logprobs::{Logprobs, Scorer};
 pub use sampler::Sampler;
 pub use stop::{StopMatcher, Stopping};

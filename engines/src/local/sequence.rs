@@ -6,7 +6,7 @@ use super::draft::Drafts;
 use crate::decoding::constraint::Matcher;
 use crate::decoding::{Logprobs, Sampler, StopMatcher, Stopping, WholeCharacters};
 use crate::error::{EngineError, Result};
-use crate::generation::{Finish, FinishReason, TextEvent, Token, Usage};
+use crate::generation::{Alternative, Finish, FinishReason, TextEvent, Token, Usage};
 use crate::model::Vocabulary;
 use crate::request::{Sampling, TokenId};
 
@@ -25,6 +25,8 @@ pub(super) struct Sequence {
     max_tokens: usize,
     /// `None` where the engine makes none.
     drafts: Option<Drafts>,
+    /// The request whose answers share their prompt, if it is one of several.
+    family: Option<Family>,
     sampler: Sampler,
     /// `None` where the answer may have any form.
     matcher: Option<Box<Matcher>>,
@@ -50,10 +52,15 @@ pub(super) struct Assignment {
     pub matcher: Option<Matcher>,
     /// Whether drafts of its next tokens are verified beside them.
     pub speculation: bool,
+    pub family: Option<Family>,
     /// Room for `max_tokens + 2` events.
     pub events: mpsc::Sender<Result<TextEvent>>,
     pub permit: OwnedSemaphorePermit,
 }
+
+/// What several answers to one request have in common: its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Family(pub u64);
 
 /// Whether a sequence goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +74,7 @@ pub(super) enum Progress {
 impl Sequence {
     /// A sequence of which the model has seen nothing.
     pub fn new(assignment: Assignment) -> Self {
-        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, matcher, speculation, events, permit } = assignment;
+        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, matcher, speculation, family, events, permit } = assignment;
         Self {
             prompt_tokens: prompt.len(),
             sampler: Sampler::new(sampling, seed, &prompt),
@@ -80,6 +87,7 @@ impl Sequence {
             generated: 0,
             max_tokens,
             drafts: speculation.then(Drafts::default),
+            family,
             stop: StopMatcher::new(&stop),
             characters: WholeCharacters::default(),
             logprobs,
@@ -109,6 +117,16 @@ impl Sequence {
     /// Whether its next token is all that the model hasn't seen; otherwise its prompt is still being read.
     pub fn is_answering(&self) -> bool {
         self.generated > 0 && self.fed + 1 == self.tokens.len() - self.drafted
+    }
+
+    /// The request whose answers share their prompt with this one.
+    pub fn family(&self) -> Option<Family> {
+        self.family
+    }
+
+    /// Whether nothing has been said yet.
+    pub fn is_reading(&self) -> bool {
+        self.generated == 0
     }
 
     /// The tokens so far. Before the first step, the prompt.
@@ -229,8 +247,7 @@ impl Sequence {
         let mut bytes = Vec::new();
         vocabulary.push_bytes(id, &mut bytes);
         let text = self.characters.push(&bytes);
-        let (logprob, top) = found.map_or((None, Vec::new()), |Logprobs { chosen, top }| (Some(chosen), top));
-        let token = Token { id, bytes, logprob, top };
+        let token = told(id, bytes, found, vocabulary);
         match self.stop.push(&text) {
             Stopping::Stopped { text, stop } => {
                 self.tell(text, vec![token]);
@@ -288,4 +305,15 @@ impl Sequence {
         let usage = Usage { prompt_tokens: self.prompt_tokens, completion_tokens: self.generated, cached_tokens: self.cached };
         let _ = self.events.try_send(Ok(TextEvent::Finished(Finish { reason, usage })));
     }
+}
+
+/// A token as readers are told of it, with what the model thought of its place if they asked.
+pub(super) fn told(id: TokenId, bytes: Vec<u8>, thought: Option<Logprobs>, vocabulary: &dyn Vocabulary) -> Token {
+    let Some(Logprobs { chosen, top }) = thought else { return Token { id, bytes, logprob: None, top: Vec::new() } };
+    let alternative = |(id, logprob)| {
+        let mut bytes = Vec::new();
+        vocabulary.push_bytes(id, &mut bytes);
+        Alternative { id, bytes, logprob }
+    };
+    Token { id, bytes, logprob: Some(chosen), top: top.into_iter().map(alternative).collect() }
 }

@@ -1,3 +1,4 @@
+mod choices;
 mod constraint;
 mod reuse;
 mod speculation;

@@ -26,6 +26,8 @@ pub struct Script {
     pub limits: Limits,
     /// Holds back each step.
     pub gate: Option<Gate>,
+    /// Whether it can copy a slot's beginning to another one.
+    pub copies: bool,
     /// Goes wrong.
     pub fault: Option<Fault>,
     /// Renders conversations, instead of the plain transcript.
@@ -61,6 +63,7 @@ impl Default for Script {
             ends: false,
             limits: Limits { slots: 4, step_tokens: 16, context: 512, logits_width: ScriptedVocabulary::SIZE + 7 },
             gate: None,
+            copies: true,
             fault: None,
             chat_template: None,
             turn: None,
@@ -178,7 +181,7 @@ impl Model for ScriptedModel {
     }
 
     fn copy_prefix(&mut self, from: Slot, to: Slot, length: usize) -> usize {
-        let length = length.min(self.slots[from.0].len());
+        let length = if self.script.copies { length.min(self.slots[from.0].len()) } else { 0 };
         self.slots[to.0] = self.slots[from.0][..length].to_vec();
         length
     }
