@@ -5,6 +5,7 @@ mod support;
 
 mod chat;
 mod completions;
+mod forms;
 mod lifecycle;
 mod native;
 mod refusals;
