@@ -9,8 +9,11 @@ use tokio::sync::watch;
 
 use crate::engine_table::{EngineTable, Entry, Phase};
 
-/// An engine that stays in memory until this is dropped.
-pub struct Lease {
+/// An engine that stays in memory until the last clone of this is dropped.
+#[derive(Clone)]
+pub struct Lease(Arc<Leased>);
+
+struct Leased {
     /// `None` only while it is being dropped.
     engine: Option<Arc<dyn TextEngine>>,
     _uses: Vec<Use>,
@@ -24,7 +27,7 @@ impl Lease {
     pub(crate) fn new(engine: Arc<dyn TextEngine>, name: &str, mut uses: Vec<Use>) -> Self {
         let answers = &engine.info().name;
         uses.retain(|Use(entry)| entry.name == name || entry.name == *answers);
-        Self { engine: Some(engine), _uses: uses }
+        Self(Arc::new(Leased { engine: Some(engine), _uses: uses }))
     }
 }
 
@@ -32,12 +35,11 @@ impl Deref for Lease {
     type Target = dyn TextEngine;
 
     fn deref(&self) -> &Self::Target {
-        // It is there until `drop`.
-        self.engine.as_deref().expect("a lease holds its engine for as long as it lives")
+        self.0.engine.as_deref().expect("a lease holds its engine for as long as it lives")
     }
 }
 
-impl Drop for Lease {
+impl Drop for Leased {
     fn drop(&mut self) {
         let Some(engine) = self.engine.take().filter(|engine| Arc::strong_count(engine) == 1) else { return };
         // The table has let go of it meanwhile. Dropping it waits for its thread, which no worker should.

@@ -1,16 +1,16 @@
 //! One answer: from the server that gives it, or the next one as long as nothing was passed on.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::chunk::Chunk;
+use super::chunk::{Addition, Chunk};
 use super::complaint::Complaint;
 use super::events::{Event, Events};
 use super::failure::Failure;
 use super::fleet::{Engaged, Fleet};
-use super::names::Names;
 use super::question::Question;
 use crate::error::{EngineError, Result};
 use crate::generation::{Finish, FinishReason, TextEvent, Usage};
@@ -30,6 +30,8 @@ pub(super) struct Answer {
     line: Option<(Engaged, Events)>,
     /// Whether anything was passed on: then no other server can take over.
     begun: bool,
+    /// What came in one event and is passed on as several.
+    waiting: VecDeque<TextEvent>,
     /// Pieces of text, which count as tokens where the server doesn't tell a usage.
     pieces: usize,
     finish: Option<FinishReason>,
@@ -42,7 +44,6 @@ pub(super) struct Answer {
 pub(super) struct Context {
     pub engine: String,
     pub fleet: Arc<Fleet>,
-    pub names: Arc<Names>,
     /// Closed once the engine is dropped.
     pub engine_lives: watch::Receiver<()>,
 }
@@ -56,6 +57,7 @@ impl Answer {
             failure: None,
             line: None,
             begun: false,
+            waiting: VecDeque::new(),
             pieces: 0,
             finish: None,
             usage: None,
@@ -96,7 +98,7 @@ impl Answer {
             // Nothing is ever sent through it.
             _ = engine_lives.changed() => Err(EngineError::Stopped),
         };
-        self.over = !matches!(event, Ok(TextEvent::Text { .. }));
+        self.over = matches!(event, Ok(TextEvent::Finished(_)) | Err(_));
         if self.over {
             self.line = None;
         }
@@ -105,14 +107,16 @@ impl Answer {
 
     async fn event(&mut self) -> Result<TextEvent> {
         loop {
+            if let Some(event) = self.waiting.pop_front() {
+                return Ok(event);
+            }
             let Some((_, events)) = &mut self.line else {
                 self.connect().await?;
                 continue;
             };
             let next = events.next().await;
             match self.read(next) {
-                Ok(Some(event)) => return Ok(event),
-                Ok(None) => {}
+                Ok(()) => {}
                 // Nothing is missing of it.
                 Err(_) if self.finish.is_some() => return Ok(self.end()),
                 Err(failure) => {
@@ -123,15 +127,21 @@ impl Answer {
         }
     }
 
-    /// Takes what the server sent. `None`: it adds nothing that could be passed on.
-    fn read(&mut self, next: Result<Option<Event>, Failure>) -> Result<Option<TextEvent>, Failure> {
+    /// Takes what the server sent.
+    fn read(&mut self, next: Result<Option<Event>, Failure>) -> Result<(), Failure> {
         let Some(Event { name, data }) = next? else {
-            return if self.finish.is_some() { Ok(Some(self.end())) } else { Err(Failure::cut_off()) };
+            if self.finish.is_none() {
+                return Err(Failure::cut_off());
+            }
+            let end = self.end();
+            self.waiting.push_back(end);
+            return Ok(());
         };
         if data == DONE {
-            // A server that says that it is done and not why: it said all it had to say.
-            self.finish.get_or_insert(FinishReason::EndOfText);
-            return Ok(Some(self.end()));
+            // A server that says that it is done and not why said all it had to say.
+            let end = self.end();
+            self.waiting.push_back(end);
+            return Ok(());
         }
         let value: Value = serde_json::from_str(&data).map_err(|_| Failure::nonsense(&data))?;
         if let Some(complaint) = Complaint::in_event(&value) {
@@ -141,15 +151,19 @@ impl Answer {
             return Err(Failure::event(Complaint::read(&data), &self.context.engine));
         }
         let chunk: Chunk = serde_json::from_value(value).map_err(|error| Failure::nonsense(format!("{error}: {data}")))?;
+        self.add(chunk)
+    }
+
+    fn add(&mut self, chunk: Chunk) -> Result<(), Failure> {
         let Question { logprobs, stop, .. } = &self.question;
-        let addition = chunk.addition(*logprobs, stop, &self.context.names);
-        self.finish = addition.finish.or(self.finish.take());
-        self.usage = addition.usage.or(self.usage);
-        if addition.text.is_empty() && addition.tokens.is_empty() {
-            return Ok(None);
+        let Addition { text, tokens, calls, finish, usage } = chunk.addition(*logprobs, stop);
+        self.finish = finish.or(self.finish.take());
+        self.usage = usage.or(self.usage);
+        if text.is_empty() && tokens.is_empty() && calls.is_empty() {
+            return Ok(());
         }
         if !self.begun {
-            if logprobs.is_some() && addition.tokens.is_empty() {
+            if logprobs.is_some() && tokens.is_empty() && !text.is_empty() {
                 let what = "logprobs: its upstream server tells none".to_owned();
                 return Err(Failure::Refused(EngineError::Unsupported { engine: self.context.engine.clone(), what }));
             }
@@ -159,7 +173,11 @@ impl Answer {
         }
         self.begun = true;
         self.pieces += 1;
-        Ok(Some(TextEvent::Text { text: addition.text, tokens: addition.tokens }))
+        if !text.is_empty() || !tokens.is_empty() {
+            self.waiting.push_back(TextEvent::Text { text, tokens });
+        }
+        self.waiting.extend(calls.into_iter().map(TextEvent::ToolCall));
+        Ok(())
     }
 
     fn end(&mut self) -> TextEvent {

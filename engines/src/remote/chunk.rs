@@ -3,8 +3,7 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::names::Names;
-use crate::generation::{FinishReason, Token, Usage};
+use crate::generation::{Alternative, FinishReason, Token, ToolCallPiece, Usage};
 use crate::request::TokenId;
 
 /// One event of a stream, of a text or a chat. Everything may be missing.
@@ -39,6 +38,26 @@ struct Choice {
 struct Delta {
     #[serde(default)]
     content: Option<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    tool_calls: Vec<CallTold>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct CallTold {
+    #[serde(default)]
+    index: Option<usize>,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    function: FunctionTold,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct FunctionTold {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    arguments: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,6 +113,7 @@ fn or_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(deserial
 pub(super) struct Addition {
     pub text: String,
     pub tokens: Vec<Token>,
+    pub calls: Vec<ToolCallPiece>,
     pub finish: Option<FinishReason>,
     pub usage: Option<Usage>,
 }
@@ -101,17 +121,23 @@ pub(super) struct Addition {
 impl Chunk {
     /// What it adds to the only choice that was asked for. Of each token's alternatives the first `alternatives` count; with `None` nobody
     /// asked for log probabilities.
-    pub fn addition(self, alternatives: Option<usize>, stop: &[String], names: &Names) -> Addition {
+    pub fn addition(self, alternatives: Option<usize>, stop: &[String]) -> Addition {
         let mut addition = Addition::default();
         for choice in self.choices.into_iter().filter(|choice| choice.index == 0) {
             addition.text.extend(choice.text.into_iter().chain(choice.delta.content));
+            addition.calls.extend(choice.delta.tool_calls.into_iter().enumerate().map(|(place, CallTold { index, id, function })| {
+                let FunctionTold { name, arguments } = function;
+                // Ollama tells whole calls, without their places in older versions.
+                ToolCallPiece { index: index.unwrap_or(place), id, name, arguments: arguments.unwrap_or_default() }
+            }));
             if let (Some(alternatives), Some(told)) = (alternatives, choice.logprobs) {
-                addition.tokens.extend(tokens(told, alternatives, names));
+                addition.tokens.extend(tokens(told, alternatives));
             }
             if let Some(reason) = choice.finish_reason {
                 let stopped_by = choice.stop_reason.as_ref().and_then(Value::as_str).filter(|by| stop.iter().any(|stop| stop == by));
                 addition.finish = Some(match (reason.as_str(), stopped_by) {
                     ("length", _) => FinishReason::Length,
+                    ("tool_calls", _) => FinishReason::ToolCalls,
                     (_, Some(stop)) => FinishReason::StopString(stop.to_owned()),
                     _ => FinishReason::EndOfText,
                 });
@@ -126,9 +152,9 @@ impl Chunk {
     }
 }
 
-fn tokens(told: LogprobsTold, alternatives: usize, names: &Names) -> Vec<Token> {
+fn tokens(told: LogprobsTold, alternatives: usize) -> Vec<Token> {
     if !told.content.is_empty() {
-        return told.content.into_iter().map(|token| token_of(token, alternatives, names)).collect();
+        return told.content.into_iter().map(|token| token_of(token, alternatives)).collect();
     }
     let mut top = told.top_logprobs.into_iter();
     let mut logprobs = told.token_logprobs.into_iter();
@@ -138,27 +164,40 @@ fn tokens(told: LogprobsTold, alternatives: usize, names: &Names) -> Vec<Token> 
             Some(TokenTold { id: None, token, bytes: None, logprob: Some(logprob.as_f64()? as f32), top_logprobs: Vec::new() })
         });
         let told = TokenTold { id: None, token: text, bytes: None, logprob: logprobs.next().flatten(), top_logprobs: top.collect() };
-        token_of(told, alternatives, names)
+        token_of(told, alternatives)
     };
     told.tokens.into_iter().map(token).collect()
 }
 
-fn token_of(told: TokenTold, alternatives: usize, names: &Names) -> Token {
-    let bytes = told.bytes.unwrap_or_else(|| told.token.into_bytes());
-    let id = names.id(told.id, &bytes);
-    let mut top: Vec<(TokenId, f32)> = told
-        .top_logprobs
-        .into_iter()
-        .filter_map(|told| {
-            let logprob = told.logprob?;
-            Some((names.id(told.id, &told.bytes.unwrap_or_else(|| told.token.into_bytes())), logprob))
-        })
-        .collect();
+fn token_of(told: TokenTold, alternatives: usize) -> Token {
+    let (id, bytes) = (told.id, told.bytes.unwrap_or_else(|| spelt(told.token)));
+    let id = id.unwrap_or_else(|| own_id(&bytes));
+    let alternative = |told: TokenTold| {
+        let bytes = told.bytes.unwrap_or_else(|| spelt(told.token));
+        Some(Alternative { id: told.id.unwrap_or_else(|| own_id(&bytes)), logprob: told.logprob?, bytes })
+    };
+    let mut top: Vec<Alternative> = told.top_logprobs.into_iter().filter_map(alternative).collect();
     // A text's come as an object, in any order; the chosen one is the first of several that are equal.
-    top.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| (b.0 == id).cmp(&(a.0 == id))));
+    top.sort_by(|a, b| b.logprob.total_cmp(&a.logprob).then_with(|| (b.id == id).cmp(&(a.id == id))));
     // A text's hold the chosen one on top of those asked for.
     top.truncate(alternatives);
     Token { id, bytes, logprob: told.logprob, top }
+}
+
+/// The number of a token whose server doesn't tell it, as only llama-server does: a hash of its bytes, above all vocabularies.
+fn own_id(bytes: &[u8]) -> TokenId {
+    let hash = blake3::hash(bytes);
+    let [first, second, third, fourth, ..] = *hash.as_bytes();
+    TokenId::from_le_bytes([first, second, third, fourth]) | 1 << 31
+}
+
+/// The bytes of a token as texts spell it: itself, or `bytes:` and each byte that makes no character.
+fn spelt(token: String) -> Vec<u8> {
+    let numbers = token.strip_prefix("bytes:\\x").map(|numbers| numbers.split("\\x").map(|byte| u8::from_str_radix(byte, 16)).collect());
+    match numbers {
+        Some(Ok(bytes)) => bytes,
+        _ => token.into_bytes(),
+    }
 }
 
 #[cfg(test)]
@@ -167,12 +206,18 @@ mod tests {
     use super::*;
 
     fn check(chunk: &str, expected: &Addition) {
-        let seen = serde_json::from_str::<Chunk>(chunk).unwrap().addition(Some(2), &["END".into()], &Names::default());
+        let seen = serde_json::from_str::<Chunk>(chunk).unwrap().addition(Some(2), &["END".into()]);
         assert_eq!(seen, *expected, "{chunk}");
     }
 
-    fn token(id: TokenId, text: &str, logprob: f32, top: Vec<(TokenId, f32)>) -> Token {
-        Token { id, bytes: text.as_bytes().to_vec(), logprob: Some(logprob), top }
+    fn token(ids: Option<[TokenId; 2]>) -> Token {
+        let [chosen, other] = ids.unwrap_or_else(|| [own_id("é".as_bytes()), own_id(b"e")]);
+        let bytes = "é".as_bytes().to_vec();
+        let top = vec![
+            Alternative { id: chosen, bytes: bytes.clone(), logprob: -0.5 },
+            Alternative { id: other, bytes: b"e".to_vec(), logprob: -2.0 },
+        ];
+        Token { id: chosen, bytes, logprob: Some(-0.5), top }
     }
 
     #[test]
@@ -204,16 +249,41 @@ mod tests {
 
     #[test]
     fn log_probabilities_come_in_three_shapes() {
-        const OWN: TokenId = TokenId::MAX;
         let with = |token| Addition { text: "é".into(), tokens: vec![token], ..Addition::default() };
         let chat = r#"{"choices":[{"delta":{"content":"é"},"logprobs":{"content":[{"token":"é","bytes":[195,169],"logprob":-0.5,
             "top_logprobs":[{"token":"é","bytes":[195,169],"logprob":-0.5},{"token":"e","bytes":[101],"logprob":-2}]}]}}]}"#;
-        check(chat, &with(token(OWN, "é", -0.5, vec![(OWN, -0.5), (OWN - 1, -2.0)])));
+        check(chat, &with(token(None)));
         let text = r#"{"choices":[{"text":"é","logprobs":{"tokens":["é"],"token_logprobs":[-0.5],"text_offset":[0],
             "top_logprobs":[{"a":-3,"e":-2,"é":-0.5}]}}]}"#;
-        check(text, &with(token(OWN, "é", -0.5, vec![(OWN, -0.5), (OWN - 2, -2.0)])));
+        check(text, &with(token(None)));
         let llama = r#"{"choices":[{"text":"é","logprobs":{"content":[{"id":7,"token":"é","bytes":[195,169],"logprob":-0.5,
             "top_logprobs":[{"id":7,"token":"é","bytes":[195,169],"logprob":-0.5},{"id":3,"token":"e","bytes":[101],"logprob":-2}]}]}}]}"#;
-        check(llama, &with(token(7, "é", -0.5, vec![(7, -0.5), (3, -2.0)])));
+        check(llama, &with(token(Some([7, 3]))));
+    }
+
+    #[test]
+    fn bytes_that_make_no_character_are_read_back() {
+        assert_eq!(spelt("bytes:\\xf0\\x9f".into()), [0xf0, 0x9f]);
+        assert_eq!(spelt("bytes:\\xzz".into()), b"bytes:\\xzz");
+        assert_eq!(spelt("é".into()), "é".as_bytes());
+    }
+
+    #[test]
+    fn a_call_of_a_tool_comes_in_pieces() {
+        let piece = |index, id: Option<&str>, name: Option<&str>, arguments: &str| ToolCallPiece {
+            index,
+            id: id.map(str::to_owned),
+            name: name.map(str::to_owned),
+            arguments: arguments.into(),
+        };
+        let calls = |calls| Addition { calls, ..Addition::default() };
+        let first = r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c1","type":"function","function":{"name":"f","arguments":""}}]}}]}"#;
+        check(first, &calls(vec![piece(0, Some("c1"), Some("f"), "")]));
+        check(
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a\""}}]}}]}"#,
+            &calls(vec![piece(0, None, None, "{\"a\"")]),
+        );
+        let end = Addition { finish: Some(FinishReason::ToolCalls), ..Addition::default() };
+        check(r#"{"choices":[{"delta":{},"finish_reason":"tool_calls"}]}"#, &end);
     }
 }

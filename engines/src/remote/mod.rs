@@ -9,7 +9,7 @@
 //! - `question`, `chunk`: requests and answers in the API's dialects
 //! - `events`: server-sent events
 //! - `failure`, `complaint`: what a refusal, silence or nonsense means
-//! - `description`, `names`: what is learnt of the model and its tokens on the way
+//! - `description`: what the servers tell of the model
 //!
 //! What a server says of its failures goes to the diagnostic log; whoever asked is told only what happened. A refused request is
 //! explained in the server's words, because only they say what is wrong with it.
@@ -22,7 +22,6 @@ mod description;
 mod events;
 mod failure;
 mod fleet;
-mod names;
 mod question;
 mod server;
 
@@ -36,7 +35,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::error::{EngineError, Result};
 use crate::generation::{Beginning, Generation};
 use crate::registry::{Backend, Opening};
-use crate::request::{GenerateRequest, Prompt, TokenId};
+use crate::request::{GenerateRequest, Prompt};
 use crate::text_engine::{Capabilities, Determinism, EngineInfo, Health, State, TextEngine};
 
 pub use config::OpenAiConfig;
@@ -44,7 +43,6 @@ pub use config::OpenAiConfig;
 use answer::{Answer, Context};
 use description::Description;
 use fleet::Fleet;
-use names::Names;
 use question::Question;
 use server::Server;
 
@@ -75,7 +73,6 @@ pub struct RemoteEngine {
     name: String,
     config: OpenAiConfig,
     fleet: Arc<Fleet>,
-    names: Arc<Names>,
     places: Arc<Semaphore>,
     info: Mutex<Arc<EngineInfo>>,
     /// Held so that it closes with the engine.
@@ -101,7 +98,6 @@ impl RemoteEngine {
         Ok(Self {
             name,
             fleet: Arc::new(Fleet::new(servers)),
-            names: Arc::default(),
             places: Arc::new(Semaphore::new(config.slots)),
             info: Mutex::new(Arc::new(info)),
             lives: watch::Sender::new(()),
@@ -170,7 +166,6 @@ impl TextEngine for RemoteEngine {
         let from_engine = Context {
             engine: self.name.clone(),
             fleet: self.fleet.clone(),
-            names: self.names.clone(),
             engine_lives: self.lives.subscribe(),
         };
         let mut answer = Answer::new(from_engine, question, permit);
@@ -179,15 +174,6 @@ impl TextEngine for RemoteEngine {
         let beginning = Beginning { seed, prompt_text: prompt_text.into(), prompt_tokens: prompt_tokens.into(), max_tokens };
         let events = futures_util::stream::unfold(answer, async |mut answer| Some((answer.next().await?, answer)));
         Ok(Generation::new(beginning, events))
-    }
-
-    /// The text of tokens that an answer of this engine told of; others it doesn't know.
-    async fn detokenize(&self, tokens: &[TokenId]) -> Result<String> {
-        let mut bytes = Vec::new();
-        for &token in tokens {
-            bytes.extend(self.names.bytes(token).ok_or_else(|| self.unsupported("detokenize"))?);
-        }
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 

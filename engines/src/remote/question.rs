@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::chat::ChatMessage;
-use crate::request::{Constraint, GenerateRequest, MaxTokens, Prompt, Sampling};
+use crate::chat::{ChatMessage, ToolCall};
+use crate::request::{Constraint, GenerateRequest, MaxTokens, Prompt, Sampling, ToolChoice};
 
 /// A request in OpenAI's form.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Question {
     /// penalties for repetition, grammars) under the names they usually have, and only where they do something: OpenAI itself refuses
     /// fields it doesn't know.
     pub fn new(model: &str, extra: &Map<String, Value>, request: GenerateRequest, seed: u64, context: Option<usize>) -> Self {
-        let GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint } = request;
+        let GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint, tool_choice } = request;
         let mut body = extra.clone();
         let mut put = |key: &str, value: Value| drop(body.insert(key.to_owned(), value));
         put("model", model.into());
@@ -41,6 +41,7 @@ impl Question {
                 put("messages", messages.iter().map(message).collect());
                 if !tools.is_empty() {
                     put("tools", tools.into());
+                    put("tool_choice", choice(tool_choice));
                 }
             }
         }
@@ -114,7 +115,27 @@ fn sampling_fields(sampling: &Sampling, seed: u64, put: &mut impl FnMut(&str, Va
 }
 
 fn message(message: &ChatMessage) -> Value {
-    json!({"role": message.role, "content": message.content})
+    let ChatMessage { role, content, tool_calls, tool_call_id } = message;
+    let mut message = json!({"role": role, "content": content});
+    if !tool_calls.is_empty() {
+        let call = |ToolCall { id, name, arguments }: &ToolCall| {
+            json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
+        };
+        message["tool_calls"] = tool_calls.iter().map(call).collect();
+    }
+    if let Some(id) = tool_call_id {
+        message["tool_call_id"] = id.as_str().into();
+    }
+    message
+}
+
+fn choice(choice: ToolChoice) -> Value {
+    match choice {
+        ToolChoice::Auto => "auto".into(),
+        ToolChoice::None => "none".into(),
+        ToolChoice::Required => "required".into(),
+        ToolChoice::Named(name) => json!({"type": "function", "function": {"name": name}}),
+    }
 }
 
 fn form(constraint: Constraint) -> (&'static str, Value) {
