@@ -3,7 +3,9 @@
 mod models;
 mod native;
 mod openai;
+mod request_id;
 mod status;
+mod tokens;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,6 +84,11 @@ impl App {
     }
 }
 
+/// Refuses a request for an answer of no tokens.
+fn refuse_no_tokens(param: &str, max_tokens: Option<usize>) -> Result<(), ApiError> {
+    if max_tokens == Some(0) { Err(ApiError::invalid(Some(param), format!("{param} is 0; it must be at least 1"))) } else { Ok(()) }
+}
+
 /// All routes.
 pub fn router(app: App) -> Router {
     Router::new()
@@ -89,7 +96,11 @@ pub fn router(app: App) -> Router {
         .route("/stream-generate", post(native::stream_generate))
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))
+        .route("/tokenize", post(tokens::tokenize))
+        .route("/detokenize", post(tokens::detokenize))
         .route("/v1/models", get(models::list))
+        .route("/v1/models/{id}", get(models::retrieve))
+        .route("/v1/completions", post(openai::completions::complete))
         .route("/v1/chat/completions", post(openai::chat::complete))
         .fallback(async |request: Request| ApiError::unknown_path(request.uri().path()))
         .method_not_allowed_fallback(async |request: Request| ApiError::wrong_method(request.method().as_str(), request.uri().path()))
@@ -98,5 +109,6 @@ pub fn router(app: App) -> Router {
             tracing::error!(reason, "a handler panicked");
             ApiError::internal().into_response()
         }))
+        .layer(axum::middleware::from_fn(request_id::echo))
         .with_state(app)
 }
