@@ -106,7 +106,7 @@ impl Teller {
 
     fn end(&self, Finish { reason, usage }: Finish, wanted: &Wanted) -> CompletionAnswer {
         let (stop_type, stopping_word) = match reason {
-            FinishReason::EndOfText => ("eos", String::new()),
+            FinishReason::EndOfText | FinishReason::ToolCalls => ("eos", String::new()),
             FinishReason::StopString(stop) => ("word", stop),
             FinishReason::Length => ("limit", String::new()),
         };
