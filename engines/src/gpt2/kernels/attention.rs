@@ -70,7 +70,14 @@ pub(in crate::gpt2) fn store(shape: KvShape, layer: usize, projections: &[f32], 
             for head in 0..shape.heads {
                 for (row, token) in (*first_row..).zip(tokens.clone()) {
                     let row = &projections[row * 3 * shape.width()..];
-                    page.put(shape, layer, head, token % PAGE, self::part(shape, row, Part::Key, head), self::part(shape, row, Part::Value, head));
+                    page.put(
+                        shape,
+                        layer,
+                        head,
+                        token % PAGE,
+                        self::part(shape, row, Part::Key, head),
+                        self::part(shape, row, Part::Value, head),
+                    );
                 }
             }
         }
