@@ -4,6 +4,7 @@
 mod support;
 
 mod chat;
+mod embeddings;
 mod lifecycle;
 mod native;
 mod refusals;

@@ -29,6 +29,8 @@ pub(super) struct Front {
     places: Arc<Semaphore>,
     options: LocalOptions,
     encoders: Arc<Semaphore>,
+    /// Tokens of the longest text that is given a vector.
+    longest_embedding: usize,
 }
 
 /// A prompt as the model takes it.
@@ -46,7 +48,13 @@ impl Front {
         places: Arc<Semaphore>,
         options: LocalOptions,
     ) -> Self {
-        Self { info, limits, vocabulary, places, options, encoders: Arc::new(Semaphore::new(ENCODED_AT_ONCE)) }
+        let longest_embedding = limits.step_tokens.min(limits.context);
+        Self { info, limits, vocabulary, places, options, encoders: Arc::new(Semaphore::new(ENCODED_AT_ONCE)), longest_embedding }
+    }
+
+    /// The same with texts of up to so many tokens given a vector.
+    pub fn embedding_up_to(self, tokens: usize) -> Self {
+        Self { longest_embedding: tokens, ..self }
     }
 
     /// Checks, renders, encodes and measures a request.
@@ -72,10 +80,10 @@ impl Front {
         Ok((sequence, Generation::new(beginning, ReceiverStream::new(receiver))))
     }
 
-    pub async fn admit_embedding(&self, text: &str) -> Result<(EmbedJob, oneshot::Receiver<Result<Embedding>>)> {
+    pub async fn admit_embedding(&self, text: Prompt) -> Result<(EmbedJob, oneshot::Receiver<Result<Embedding>>)> {
         let permit = self.place()?;
-        let tokens = self.render(Prompt::Text(text.to_owned())).await?.tokens;
-        let limit = self.limits.step_tokens.min(self.limits.context);
+        let tokens = self.render(text).await?.tokens;
+        let limit = self.longest_embedding;
         if tokens.is_empty() || tokens.len() > limit {
             return Err(EngineError::invalid("input", format!("input has {} tokens; it must have 1 to {limit}", tokens.len())));
         }

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::error::{EngineError, Result};
 use crate::generation::Generation;
 use crate::model::ModelLoader;
-use crate::request::{GenerateRequest, TokenId};
+use crate::request::{GenerateRequest, Prompt, TokenId};
 use crate::text_engine::{Embedding, EngineInfo, Health, LogitRows, State, TextEngine};
 
 use admission::Front;
@@ -107,13 +107,13 @@ impl TextEngine for LocalEngine {
         Ok(self.front.text_of(tokens))
     }
 
-    async fn embed(&self, texts: &[String]) -> Result<Vec<Embedding>> {
+    async fn embed(&self, texts: &[Prompt]) -> Result<Vec<Embedding>> {
         if !self.front.info.capabilities.embeddings {
             return Err(self.unsupported("embeddings"));
         }
         let mut embeddings = Vec::with_capacity(texts.len());
         for text in texts {
-            let (job, answer) = self.front.admit_embedding(text).await?;
+            let (job, answer) = self.front.admit_embedding(text.clone()).await?;
             self.submit(serve::Job::Embed(job))?;
             embeddings.push(answer.await.unwrap_or(Err(EngineError::Stopped))?);
         }

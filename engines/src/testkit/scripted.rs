@@ -24,6 +24,8 @@ pub struct Script {
     pub ends: bool,
     /// What it can hold.
     pub limits: Limits,
+    /// Whether texts are given vectors.
+    pub embeddings: bool,
     /// Holds back each step.
     pub gate: Option<Gate>,
     /// Goes wrong.
@@ -58,6 +60,7 @@ impl Default for Script {
             text: SCRIPT.to_owned(),
             ends: false,
             limits: Limits { slots: 4, step_tokens: 16, context: 512, logits_width: ScriptedVocabulary::SIZE + 7 },
+            embeddings: true,
             gate: None,
             fault: None,
             turn: None,
@@ -266,7 +269,7 @@ impl ModelLoader for ScriptedLoader {
             fingerprint: "scripted-1".into(),
             context_length: self.script.limits.context,
             determinism: Determinism::Bitwise,
-            capabilities: Capabilities { chat_template: false, logprobs: true, tokenize: true, embeddings: true },
+            capabilities: Capabilities { chat_template: false, logprobs: true, tokenize: true, embeddings: self.script.embeddings },
         };
         let turn = self.script.turn.clone().unwrap_or_else(|| Arc::new(Line::default()));
         serve.with_turn(turn).serve(info, Arc::new(ScriptedVocabulary), &mut ScriptedModel::new(self.script))

@@ -1,3 +1,4 @@
 //! The routes that speak OpenAI's dialect.
 
 pub(super) mod chat;
+pub(super) mod embeddings;
