@@ -6,6 +6,7 @@ mod support;
 mod chat;
 mod completions;
 mod forms;
+mod embeddings;
 mod lifecycle;
 mod llama_server;
 mod native;
