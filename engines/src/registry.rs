@@ -93,7 +93,8 @@ impl Engines {
 
     /// The backends of this crate.
     pub fn builtin() -> Self {
-        let engines = Self::none().with("gpt2", crate::gpt2::Gpt2).with("openai", crate::remote::OpenAi).with("candle", crate::candle_models::Candle);
+        let engines =
+            Self::none().with("gpt2", crate::gpt2::Gpt2).with("openai", crate::remote::OpenAi).with("candle", crate::candle_models::Candle);
         #[cfg(feature = "llama-cpp")]
         let engines = engines.with("llama-cpp", crate::llama::LlamaCpp);
         engines
