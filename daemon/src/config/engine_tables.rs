@@ -10,19 +10,22 @@ use serde::Deserialize;
 use super::check::Checker;
 use super::error::{Problem, hint};
 use super::explain::Section;
+use super::loading::{KeepAlive, LoadTime};
 use super::notation::key_path;
 use super::settings::EngineSettings;
 use crate::nearest::nearest;
 
 /// The keys that every engine's table has, whatever its backend.
-const SHARED_KEYS: [&str; 3] = ["backend", "fallback", "load_timeout"];
+const SHARED_KEYS: [&str; 5] = ["backend", "fallback", "load", "load_timeout", "keep_alive"];
 
 /// What they say, as it is written.
 #[derive(Deserialize)]
 struct SharedTable {
     backend: Backends,
     fallback: Option<String>,
+    load: Option<LoadTime>,
     load_timeout: f64,
+    keep_alive: Option<KeepAlive>,
 }
 
 /// The backend, or several of which the first that this daemon has is taken.
@@ -143,11 +146,13 @@ fn engine(engines: &Engines, checker: &mut Checker<'_>, name: &str, table: &mut 
     table.extend(shared);
     table.extend(own);
     let backend = choice?.ok()?.to_owned();
-    let SharedTable { fallback, .. } = read.as_ref()?;
+    let SharedTable { fallback, load, keep_alive, .. } = read?;
     Some(EngineSettings {
         backend,
         // An empty one takes a default or a file's fallback away again.
-        fallback: fallback.clone().filter(|fallback| !fallback.is_empty()),
+        fallback: fallback.filter(|fallback| !fallback.is_empty()),
+        load,
+        keep_alive: keep_alive.unwrap_or(KeepAlive::Forever),
         load_timeout: load_timeout?,
         prepared: prepared?,
         opening: Opening { name: name.to_owned(), base: base? },

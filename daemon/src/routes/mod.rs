@@ -1,9 +1,12 @@
 //! The routes: what each answers, and what all of them share.
 
+mod llama_server;
 mod models;
 mod native;
 mod openai;
+mod request_id;
 mod status;
+mod tokens;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,6 +85,23 @@ impl App {
     }
 }
 
+/// Refuses a request for an answer of no tokens.
+fn refuse_no_tokens(param: &str, max_tokens: Option<usize>) -> Result<(), ApiError> {
+    if max_tokens == Some(0) { Err(ApiError::invalid(Some(param), format!("{param} is 0; it must be at least 1"))) } else { Ok(()) }
+}
+
+/// What clients of llama.cpp's server ask for, the paths without `/v1` included.
+fn as_llama_server() -> Router<App> {
+    Router::new()
+        .route("/completion", post(llama_server::completion::complete))
+        .route("/completions", post(llama_server::completion::complete))
+        .route("/chat/completions", post(openai::chat::complete))
+        .route("/models", get(models::list))
+        .route("/props", get(llama_server::status::props))
+        .route("/slots", get(llama_server::status::slots))
+        .route("/v1/health", get(status::health))
+}
+
 /// All routes.
 pub fn router(app: App) -> Router {
     Router::new()
@@ -89,7 +109,12 @@ pub fn router(app: App) -> Router {
         .route("/stream-generate", post(native::stream_generate))
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))
+        .route("/tokenize", post(tokens::tokenize))
+        .route("/detokenize", post(tokens::detokenize))
         .route("/v1/models", get(models::list))
+        .route("/v1/models/{id}", get(models::retrieve))
+        .merge(as_llama_server())
+        .route("/v1/completions", post(openai::completions::complete))
         .route("/v1/chat/completions", post(openai::chat::complete))
         .route("/v1/embeddings", post(openai::embeddings::embed))
         .fallback(async |request: Request| ApiError::unknown_path(request.uri().path()))
@@ -99,5 +124,6 @@ pub fn router(app: App) -> Router {
             tracing::error!(reason, "a handler panicked");
             ApiError::internal().into_response()
         }))
+        .layer(axum::middleware::from_fn(request_id::echo))
         .with_state(app)
 }

@@ -1,24 +1,37 @@
 //! `/v1/models`: the engines there are.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use minivault_engines::{Circumstance, TextEngine};
 use minivault_wire::models::{LoadedModel, Model, ModelDetails, ModelList};
 
 use super::App;
 use crate::engine_table::{Entrant, Phase};
+use crate::error::ApiError;
 
 /// All engines of the configuration, the default one first.
 pub(super) async fn list(State(app): State<App>) -> Json<ModelList> {
-    let default = app.engines.default_name();
-    let model = |entrant: Entrant<'_>| Model {
+    let models = app.engines.entrants().into_iter().map(|entrant| model(&app, &entrant));
+    Json(ModelList { object: "list".into(), data: models.collect() })
+}
+
+/// One of them.
+pub(super) async fn retrieve(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Model>, ApiError> {
+    let entrants = app.engines.entrants();
+    match entrants.iter().find(|entrant| entrant.name == id) {
+        Some(entrant) => Ok(Json(model(&app, entrant))),
+        None => Err(ApiError::unknown_model(&id, &entrants.iter().map(|entrant| entrant.name).collect::<Vec<_>>())),
+    }
+}
+
+fn model(app: &App, entrant: &Entrant<'_>) -> Model {
+    Model {
         id: entrant.name.to_owned(),
         object: "model".into(),
         created: app.started,
         owned_by: "minivault".into(),
-        minivault: Some(details(&entrant, entrant.name == default)),
-    };
-    Json(ModelList { object: "list".into(), data: app.engines.entrants().into_iter().map(model).collect() })
+        minivault: Some(details(entrant, entrant.name == app.engines.default_name())),
+    }
 }
 
 fn details(entrant: &Entrant<'_>, default: bool) -> ModelDetails {

@@ -4,8 +4,12 @@
 mod support;
 
 mod chat;
+mod completions;
+mod forms;
 mod embeddings;
 mod lifecycle;
+mod llama_server;
 mod native;
 mod refusals;
 mod reports;
+mod tokens;
