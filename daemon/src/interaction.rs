@@ -8,12 +8,16 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
+use minivault_engines::chat::ToolCall;
 use minivault_engines::generation::{Finish, FinishReason};
-use minivault_engines::{EngineError, EngineInfo, GenerateRequest, Generation, MaxTokens, Prompt, TextEngine, TextEvent, Token, Usage};
+use minivault_engines::{
+    Constraint, EngineError, EngineInfo, GenerateRequest, Generation, MaxTokens, Prompt, TextEvent, Token, ToolCallPiece, ToolChoice, Usage,
+};
 use minivault_journal::{Outcome, Place, Record, TokenUsage};
 use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
+use crate::lease::Lease;
 use crate::routes::App;
 
 /// The status in the log when the client left before the end, as nginx counts it.
@@ -38,7 +42,8 @@ pub struct Question {
 /// A generation under way.
 pub struct Interaction {
     generation: Generation,
-    handle: Arc<dyn TextEngine>,
+    /// The engine, which stays in memory as long as it is here.
+    handle: Lease,
     /// `None` once the record has been handed over.
     open: Option<Open>,
     /// Tokens of text that can't be shown yet, where log probabilities were asked for.
@@ -53,6 +58,8 @@ pub struct Interaction {
     pub seed: u64,
     /// The prompt as text.
     pub prompt: Arc<str>,
+    /// The tools called so far.
+    tool_calls: Vec<ToolCall>,
 }
 
 /// What the record needs until the end.
@@ -67,6 +74,8 @@ struct Open {
 pub enum Next {
     /// More text.
     Text(Piece),
+    /// A piece of a call of a tool.
+    ToolCall(ToolCallPiece),
     /// The end; its line is in the log.
     Finished(Finish),
 }
@@ -85,6 +94,8 @@ pub struct Piece {
 pub struct Answer {
     /// The text, and its tokens where log probabilities were asked for.
     pub piece: Piece,
+    /// The tools it calls.
+    pub tool_calls: Vec<ToolCall>,
     /// How it ended.
     pub finish: Finish,
 }
@@ -144,6 +155,7 @@ impl Interaction {
                 timestamp,
                 prompt: beginning.prompt_text.to_string(),
                 response: String::new(),
+                tool_calls: Vec::new(),
                 id: if alone { id.clone() } else { format!("{id}-{index}") },
                 seq: 0,
                 endpoint: endpoint.to_owned(),
@@ -165,7 +177,7 @@ impl Interaction {
             let (seed, prompt) = (beginning.seed, beginning.prompt_text.clone());
             let open = Some(Open { place, record, started });
             let (handle, engine) = (engine.clone(), info.clone());
-            Self { generation, handle, open, unshown: Vec::new(), end: None, id: id.clone(), engine, seed, prompt }
+            Self { generation, handle, open, unshown: Vec::new(), end: None, id: id.clone(), engine, seed, prompt, tool_calls: Vec::new() }
         });
         Ok(interactions.collect())
     }
@@ -205,6 +217,10 @@ impl Interaction {
                         return Ok(Next::Text(Piece { text, tokens: std::mem::take(&mut self.unshown) }));
                     }
                 }
+                Ok(TextEvent::ToolCall(piece)) => {
+                    piece.add_to(&mut self.tool_calls);
+                    return Ok(Next::ToolCall(piece));
+                }
                 Ok(TextEvent::Finished(finish)) => {
                     let tokens = std::mem::take(&mut self.unshown);
                     // Those of a stop string are never shown.
@@ -235,7 +251,9 @@ impl Interaction {
                     whole.text.push_str(&text);
                     whole.tokens.extend(tokens);
                 }
-                Next::Finished(finish) => return Ok(Answer { piece: whole, finish }),
+                // They are kept together.
+                Next::ToolCall(_) => {}
+                Next::Finished(finish) => return Ok(Answer { piece: whole, tool_calls: std::mem::take(&mut self.tool_calls), finish }),
             }
         }
     }
@@ -243,6 +261,7 @@ impl Interaction {
     async fn finish(&mut self, finish: Finish) -> Result<Next, ApiError> {
         let outcome = match finish.reason {
             FinishReason::Length => Outcome::Length,
+            FinishReason::ToolCalls => Outcome::ToolCalls,
             FinishReason::EndOfText | FinishReason::StopString(_) => Outcome::Stop,
         };
         self.close(outcome, 200, None, Some(finish.usage)).await?;
@@ -256,7 +275,8 @@ impl Interaction {
     fn add(&mut self, text: &str, tokens: &[Token]) {
         let Some(Open { record, started, .. }) = &mut self.open else { return };
         record.response.push_str(text);
-        if !tokens.is_empty() {
+        // An upstream tells tokens only where log probabilities are asked for.
+        if !tokens.is_empty() || !text.is_empty() {
             record.ttft_ms.get_or_insert_with(|| milliseconds(*started));
         }
         record.response_token_ids.extend(tokens.iter().map(|token| token.id));
@@ -270,6 +290,7 @@ impl Interaction {
         if let Some(Usage { prompt_tokens, completion_tokens, cached_tokens }) = usage {
             record.usage = TokenUsage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens, cached_tokens };
         }
+        record.tool_calls = self.tool_calls.iter().map(as_logged).collect();
         (record.finish_reason, record.status, record.error, record.duration_ms) = (outcome, status, error, milliseconds(started));
         place.write(*record).wait().await?;
         Ok(())
@@ -279,6 +300,7 @@ impl Interaction {
 impl Drop for Interaction {
     fn drop(&mut self) {
         if let Some(Open { place, mut record, started }) = self.open.take() {
+            record.tool_calls = self.tool_calls.iter().map(as_logged).collect();
             if std::thread::panicking() {
                 (record.finish_reason, record.status) = (Outcome::Error, 500);
             }
@@ -291,7 +313,7 @@ impl Drop for Interaction {
 
 /// A request with all its effective settings, as the log keeps it.
 fn normalize(request: &GenerateRequest) -> Map<String, Value> {
-    let GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint: _ } = request;
+    let GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint, tool_choice } = request;
     let mut object = Map::new();
     match prompt {
         // The record's own `prompt` is the text.
@@ -301,6 +323,7 @@ fn normalize(request: &GenerateRequest) -> Map<String, Value> {
             object.insert("messages".into(), json!(messages));
             if !tools.is_empty() {
                 object.insert("tools".into(), json!(tools));
+                object.insert("tool_choice".into(), tool_choice_as_asked(tool_choice));
             }
         }
     }
@@ -313,7 +336,31 @@ fn normalize(request: &GenerateRequest) -> Map<String, Value> {
     if let Some(alternatives) = logprobs {
         object.insert("logprobs".into(), (*alternatives).into());
     }
+    if let Some(constraint) = constraint {
+        let (field, value) = match constraint {
+            Constraint::JsonObject => ("response_format", json!({"type": "json_object"})),
+            Constraint::JsonSchema(schema) => ("response_format", json!({"type": "json_schema", "json_schema": {"schema": schema}})),
+            Constraint::Grammar(grammar) => ("grammar", json!(grammar)),
+            Constraint::Regex(regex) => ("regex", json!(regex)),
+        };
+        object.insert(field.into(), value);
+    }
     object
+}
+
+/// The choice in OpenAI's words.
+fn tool_choice_as_asked(choice: &ToolChoice) -> Value {
+    match choice {
+        ToolChoice::Auto => json!("auto"),
+        ToolChoice::None => json!("none"),
+        ToolChoice::Required => json!("required"),
+        ToolChoice::Named(name) => json!({"type": "function", "function": {"name": name}}),
+    }
+}
+
+/// A call in OpenAI's words.
+fn as_logged(call: &ToolCall) -> Value {
+    json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
 }
 
 /// A setting as people type it: widened to 64 bits, 0.95 would be told as 0.949999988079071.

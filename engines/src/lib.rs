@@ -10,17 +10,23 @@
 //! - [`model`]: the seam for local engines
 //! - [`local`]: admission, the engine's thread, continuous batching
 //! - [`threads`], [`turn`]: how many threads compute, and whose turn it is
-//! - [`decoding`]: sampling, stop strings, whole characters
-//! - [`chat`]: conversations and chat templates
+//! - [`decoding`]: sampling, stop strings, whole characters, answers of a given form
+//! - [`chat`]: conversations, chat templates, calls of tools
 //! - [`hub`]: where model files come from
+//! - `checkpoint`, [`gguf`], `vocabulary`: what lies in them: folders in Hugging Face layout, GGUF files, tokens
 //! - [`gpt2`]: GPT-2, its forward pass included
 //! - `llama`: GGUF on llama.cpp (feature `llama-cpp`)
+//! - [`remote`]: upstream servers that speak OpenAI's API
+//! - [`candle_models`]: Llama and its relatives as candle-transformers computes them
 //! - `testkit`: a scripted model and the conformance kit (feature `testkit`)
 
+pub mod candle_models;
 pub mod chat;
+mod checkpoint;
 pub mod decoding;
 pub mod error;
 pub mod generation;
+pub mod gguf;
 pub mod gpt2;
 pub mod hub;
 #[cfg(feature = "llama-cpp")]
@@ -28,16 +34,19 @@ pub mod llama;
 pub mod local;
 pub mod model;
 pub mod registry;
+pub mod remote;
 pub mod request;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod text_engine;
 pub mod threads;
 pub mod turn;
+mod vocabulary;
+mod web;
 
 pub use error::EngineError;
-pub use generation::{Alternative, Beginning, Completion, Finish, FinishReason, Generation, TextEvent, Token, Usage};
+pub use generation::{Alternative, Beginning, Completion, Finish, FinishReason, Generation, TextEvent, Token, ToolCallPiece, Usage};
 pub use registry::{Backend, Engines, Opening};
-pub use request::{Constraint, GenerateRequest, MaxTokens, Prompt, Sampling, TokenId};
+pub use request::{Constraint, GenerateRequest, MaxTokens, Prompt, Sampling, TokenId, ToolChoice};
 pub use text_engine::{Capabilities, Circumstance, Determinism, Embedding, EngineInfo, Health, LogitRows, State, TextEngine};
 pub use threads::Threads;

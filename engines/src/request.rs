@@ -23,6 +23,8 @@ pub struct GenerateRequest {
     pub logprobs: Option<usize>,
     /// What form the answer must have.
     pub constraint: Option<Constraint>,
+    /// Whether the model calls one of the conversation's tools.
+    pub tool_choice: ToolChoice,
 }
 
 /// What the text continues.
@@ -39,6 +41,20 @@ pub enum Prompt {
         /// Tools the model may call, as JSON in OpenAI's form.
         tools: Vec<serde_json::Value>,
     },
+}
+
+/// Whether the model calls a tool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// As it sees fit.
+    #[default]
+    Auto,
+    /// It doesn't, and isn't told of them.
+    None,
+    /// It calls one.
+    Required,
+    /// It calls this one.
+    Named(String),
 }
 
 /// How many tokens an answer may have.
@@ -113,6 +129,26 @@ pub enum Constraint {
     Regex(String),
 }
 
+impl Constraint {
+    /// The field of a request that holds it.
+    pub fn param(&self) -> &'static str {
+        match self {
+            Self::JsonObject | Self::JsonSchema(_) => "response_format",
+            Self::Grammar(_) => "grammar",
+            Self::Regex(_) => "regex",
+        }
+    }
+
+    /// What it is called in a sentence.
+    pub(crate) fn noun(&self) -> &'static str {
+        match self {
+            Self::JsonObject | Self::JsonSchema(_) => "schema",
+            Self::Grammar(_) => "grammar",
+            Self::Regex(_) => "regular expression",
+        }
+    }
+}
+
 /// The seed of one of several answers to the same request. The first one's is the request's own, so an answer alone and the first of
 /// several are the same; the others' are mixed from both (SplitMix64, Steele et al. 2014), below 2^53 so that JavaScript reads them exactly.
 pub fn seed_of_choice(seed: u64, choice: usize) -> u64 {
@@ -144,6 +180,7 @@ impl GenerateRequest {
             stop: Vec::new(),
             logprobs: None,
             constraint: None,
+            tool_choice: ToolChoice::Auto,
         }
     }
 

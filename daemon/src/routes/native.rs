@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use minivault_engines::generation::Finish;
-use minivault_engines::{GenerateRequest, MaxTokens, Prompt, Sampling, Usage};
+use minivault_engines::{GenerateRequest, MaxTokens, Prompt, Sampling, ToolChoice, Usage};
 use minivault_wire::native::{self, Done, GenerateAnswer, GenerateBody, Piece};
 
 use super::{App, refuse_no_tokens};
@@ -19,7 +19,7 @@ use crate::interaction::{Answer, Interaction, Next, Question};
 pub(super) async fn generate(State(app): State<App>, JsonBody(body): JsonBody<GenerateBody>) -> Result<Json<GenerateAnswer>, ApiError> {
     let (question, mut response) = question(&app, "/generate", body)?;
     let mut interaction = Interaction::begin(&app, question).await?;
-    let Answer { piece, finish } = interaction.collect().await?;
+    let Answer { piece, finish, .. } = interaction.collect().await?;
     response.push_str(&piece.text);
     Ok(Json(GenerateAnswer { response, done: done(&interaction, &finish) }))
 }
@@ -46,6 +46,8 @@ fn events(mut interaction: Interaction, echo: String) -> Response {
         loop {
             match interaction.next().await {
                 Ok(Next::Text(more)) => yield piece(more.text),
+                // Without tools there are no calls.
+                Ok(Next::ToolCall(_)) => {}
                 Ok(Next::Finished(finish)) => {
                     yield Event::default().event("done").json_data(done(&interaction, &finish));
                     return;
@@ -71,6 +73,7 @@ fn plain_text(mut interaction: Interaction, echo: String) -> Response {
         loop {
             match interaction.next().await {
                 Ok(Next::Text(more)) => yield Ok(Bytes::from(more.text)),
+                Ok(Next::ToolCall(_)) => {}
                 Ok(Next::Finished(_)) => return,
                 Err(error) => {
                     yield Err(std::io::Error::other(error.message().to_owned()));
@@ -110,6 +113,7 @@ fn question(app: &App, endpoint: &'static str, body: GenerateBody) -> Result<(Qu
         stop: body.stop.map(Into::into).unwrap_or_default(),
         logprobs: None,
         constraint: None,
+        tool_choice: ToolChoice::Auto,
     };
     let form = [("echo".to_owned(), body.echo.unwrap_or(false).into())].into_iter().collect();
     let id = uuid::Uuid::now_v7().to_string();

@@ -5,6 +5,8 @@ mod support;
 
 mod chat;
 mod completions;
+mod embeddings;
+mod forms;
 mod lifecycle;
 mod llama_server;
 mod native;

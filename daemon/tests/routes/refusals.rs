@@ -140,14 +140,13 @@ async fn chat_bodies_are_checked_too() {
     }
     let conversation = |extra: &str| format!(r#"{{"messages": [{{"role": "user", "content": "a"}}], {extra}}}"#);
     for (name, extra) in [
-        ("tools", r#""tools": [{"type": "function", "function": {"name": "f"}}]"#),
         ("modalities", r#""modalities": ["text", "audio"], "audio": {"voice": "ash", "format": "wav"}"#),
         ("web_search_options", r#""web_search_options": {"search_context_size": "low"}"#),
     ] {
         check(&daemon, json_request(path, conversation(extra)), 501, "unsupported", &[&format!("`{name}`")]).await;
     }
-    let constrained = conversation(r#""response_format": {"type": "json_object"}"#);
-    check(&daemon, json_request(path, constrained), 501, "unsupported", &["constrained output"]).await;
+    let tools = conversation(r#""tools": [{"type": "function", "function": {"name": "f"}}]"#);
+    check(&daemon, json_request(path, tools), 501, "unsupported", &["engine `", "doesn't support tools"]).await;
     let image = json!({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]});
     check(&daemon, json_request(path, image.to_string()), 501, "unsupported", &["messages[0].content[0] is `image_url`"]).await;
     for (extra, message) in [
@@ -162,6 +161,12 @@ async fn chat_bodies_are_checked_too() {
         (r#""max_tokens": 0"#, "max_tokens is 0"),
         (r#""max_completion_tokens": 0"#, "max_completion_tokens is 0"),
         (r#""response_format": {"type": "xml"}"#, "`xml`"),
+        (r#""response_format": {"type": "json_schema", "json_schema": {"schema": {"uniqueItems": true}}}"#, "uniqueItems"),
+        (r#""grammar": "start: missing""#, "missing"),
+        (r#""regex": "(""#, "the regular expression can't be followed"),
+        (r#""tools": [{"type": "web_search"}]"#, "`web_search`"),
+        (r#""tools": [], "tool_choice": "required""#, "there are no tools"),
+        (r#""tool_choice": "perhaps""#, "`perhaps`"),
         (r#""seed": 1.5"#, "seed must be a whole number"),
     ] {
         check(&daemon, json_request(path, conversation(extra)), 400, "invalid_request", &[message]).await;

@@ -7,15 +7,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::LocalOptions;
+use super::forms::Forms;
 use super::reading::Reading;
 use super::scoring::score;
 use super::sequence::{Assignment, Family, Sequence};
 use super::serve::{EmbedJob, Job};
+use crate::chat::tools;
+use crate::chat::{ChatMessage, ToolForm};
 use crate::decoding::WholeCharacters;
 use crate::error::{EngineError, Result};
 use crate::generation::{Beginning, Finish, FinishReason, Generation, TextEvent, Token, Usage};
 use crate::model::{Limits, Specials, TokenKind, Vocabulary};
-use crate::request::{GenerateRequest, MaxTokens, Prompt, TokenId, seed_of_choice};
+use crate::request::{GenerateRequest, MaxTokens, Prompt, TokenId, ToolChoice, seed_of_choice};
 use crate::text_engine::{Embedding, EngineInfo};
 
 /// Text up to this length is encoded where the request stands; it takes less than a millisecond.
@@ -31,8 +34,11 @@ pub(super) struct Front {
     places: Arc<Semaphore>,
     options: LocalOptions,
     encoders: Arc<Semaphore>,
+    forms: Forms,
     /// Requests for several answers so far.
     families: AtomicU64,
+    /// Tokens of the longest text that is given a vector.
+    longest_embedding: usize,
 }
 
 /// A prompt as the model takes it.
@@ -40,6 +46,7 @@ struct Rendered {
     text: String,
     tokens: Vec<TokenId>,
     stop: Vec<String>,
+    tool_form: Option<ToolForm>,
 }
 
 impl Front {
@@ -50,21 +57,34 @@ impl Front {
         places: Arc<Semaphore>,
         options: LocalOptions,
     ) -> Self {
-        let encoders = Arc::new(Semaphore::new(ENCODED_AT_ONCE));
-        Self { info, limits, vocabulary, places, options, encoders, families: AtomicU64::new(0) }
+        Self {
+            info,
+            limits,
+            longest_embedding: limits.step_tokens.min(limits.context),
+            forms: Forms::new(vocabulary.clone()),
+            vocabulary,
+            places,
+            options,
+            encoders: Arc::new(Semaphore::new(ENCODED_AT_ONCE)),
+            families: AtomicU64::new(0),
+        }
+    }
+
+    /// The same with texts of up to so many tokens given a vector.
+    pub fn embedding_up_to(self, tokens: usize) -> Self {
+        Self { longest_embedding: tokens, ..self }
     }
 
     /// Checks, renders, encodes and measures a request for so many answers. Where nothing is to be generated there is no work in it.
     pub async fn admit(&self, request: GenerateRequest, count: usize) -> Result<(Vec<Sequence>, Vec<Generation>)> {
         request.check()?;
-        if request.constraint.is_some() {
-            return Err(self.unsupported("constrained output"));
-        }
         let mut permits = self.places(count)?;
-        let GenerateRequest { prompt, max_tokens, sampling, mut stop, logprobs, .. } = request;
+        let GenerateRequest { prompt, max_tokens, sampling, mut stop, logprobs, constraint, tool_choice } = request;
+        let (prompt, tools) = with_tools(prompt, &tool_choice)?;
         self.check_biases(&sampling.logit_bias)?;
-        let rendered = self.render(prompt).await?;
-        stop.extend(rendered.stop);
+        let mut rendered = self.render(prompt, &tool_choice).await?;
+        let (matcher, calls) = self.forms.of_answer(constraint, rendered.tool_form, &tools, &tool_choice).await?;
+        stop.append(&mut rendered.stop);
         let max_tokens = self.room(rendered.tokens.len(), max_tokens)?;
         let seed = sampling.seed.unwrap_or_else(random_seed);
         let beginning = Beginning { seed, prompt_text: rendered.text.into(), prompt_tokens: rendered.tokens.clone().into(), max_tokens };
@@ -87,19 +107,27 @@ impl Front {
                 stop: stop.clone(),
                 logprobs,
                 speculation: self.options.speculation,
+                matcher: matcher.clone(),
                 family,
                 events,
                 permit,
             }));
-            generations.push(Generation::new(beginning, ReceiverStream::new(receiver)));
+            let events = ReceiverStream::new(receiver);
+            generations.push(match &calls {
+                None => Generation::new(beginning, events),
+                Some(calls) => {
+                    let reader = calls.reader(&beginning);
+                    Generation::new(beginning, tools::with_calls(events, reader))
+                }
+            });
         }
         Ok((sequences, generations))
     }
 
-    pub async fn admit_embedding(&self, text: &str) -> Result<(EmbedJob, oneshot::Receiver<Result<Embedding>>)> {
+    pub async fn admit_embedding(&self, text: Prompt) -> Result<(EmbedJob, oneshot::Receiver<Result<Embedding>>)> {
         let permit = self.place()?;
-        let tokens = self.render(Prompt::Text(text.to_owned())).await?.tokens;
-        let limit = self.limits.step_tokens.min(self.limits.context);
+        let tokens = self.render(text, &ToolChoice::None).await?.tokens;
+        let limit = self.longest_embedding;
         if tokens.is_empty() || tokens.len() > limit {
             return Err(EngineError::invalid("input", format!("input has {} tokens; it must have 1 to {limit}", tokens.len())));
         }
@@ -124,7 +152,12 @@ impl Front {
         let (prefix, tokens) = match prompt {
             Prompt::Tokens(tokens) => (&[][..], tokens.clone()),
             Prompt::Text(text) => (self.vocabulary.prompt_prefix(), self.tokenize(text).await?),
-            Prompt::Chat { .. } => return Err(self.unsupported("log probabilities of a chat's prompt")),
+            Prompt::Chat { .. } => {
+                return Err(EngineError::Unsupported {
+                    engine: self.info.name.clone(),
+                    what: "log probabilities of a chat's prompt".to_owned(),
+                });
+            }
         };
         let reading = self.admit_reading(prefix, &tokens, jobs)?;
         score(reading, tokens, alternatives, self.vocabulary.clone()).await
@@ -210,19 +243,26 @@ impl Front {
         }
     }
 
-    async fn render(&self, prompt: Prompt) -> Result<Rendered> {
+    async fn render(&self, prompt: Prompt, choice: &ToolChoice) -> Result<Rendered> {
         let size = match &prompt {
             Prompt::Text(text) => text.len(),
             Prompt::Tokens(_) => 0,
-            Prompt::Chat { messages, .. } => messages.iter().map(|message| message.content.len() + message.role.len()).sum(),
+            Prompt::Chat { messages, tools } => {
+                let said = |message: &ChatMessage| {
+                    let called = message.tool_calls.iter().map(|call| call.name.len() + call.arguments.len()).sum::<usize>();
+                    message.content.len() + message.role.len() + called
+                };
+                messages.iter().map(said).sum::<usize>() + tools.iter().map(|tool| tool.to_string().len()).sum::<usize>()
+            }
         };
         if let Prompt::Tokens(tokens) = prompt {
             self.check_tokens("prompt", &tokens)?;
-            return Ok(Rendered { text: self.text_of(&tokens), tokens, stop: Vec::new() });
+            return Ok(Rendered { text: self.text_of(&tokens), tokens, stop: Vec::new(), tool_form: None });
         }
         let vocabulary = self.vocabulary.clone();
         let name = self.info.name.clone();
-        self.off_worker(size, move || render(&*vocabulary, prompt, &name)).await
+        let is_prescribed = matches!(choice, ToolChoice::Required | ToolChoice::Named(_));
+        self.off_worker(size, move || render(&*vocabulary, prompt, &name, is_prescribed)).await
     }
 
     /// Runs work that grows with `size`: small work here, large work on a thread that may block, few at once.
@@ -238,9 +278,16 @@ impl Front {
         };
         tokio::task::spawn_blocking(work).await.map_err(EngineError::failed)?
     }
+}
 
-    fn unsupported(&self, what: &str) -> EngineError {
-        EngineError::Unsupported { engine: self.info.name.clone(), what: what.to_owned() }
+/// The prompt with those tools that the choice leaves, and the tools.
+fn with_tools(prompt: Prompt, choice: &ToolChoice) -> Result<(Prompt, Vec<serde_json::Value>)> {
+    match prompt {
+        Prompt::Chat { messages, tools } => {
+            let tools = tools::chosen(tools, choice)?;
+            Ok((Prompt::Chat { messages, tools: tools.clone() }, tools))
+        }
+        other => Ok((other, Vec::new())),
     }
 }
 
@@ -251,16 +298,16 @@ fn nothing(beginning: Beginning) -> Generation {
     Generation::new(beginning, futures_util::stream::iter([Ok(end)]))
 }
 
-fn render(vocabulary: &dyn Vocabulary, prompt: Prompt, engine: &str) -> Result<Rendered> {
+fn render(vocabulary: &dyn Vocabulary, prompt: Prompt, engine: &str, call_is_prescribed: bool) -> Result<Rendered> {
     match prompt {
-        Prompt::Tokens(tokens) => Ok(Rendered { text: String::new(), tokens, stop: Vec::new() }),
+        Prompt::Tokens(tokens) => Ok(Rendered { text: String::new(), tokens, stop: Vec::new(), tool_form: None }),
         Prompt::Text(text) => {
             let mut tokens = vocabulary.prompt_prefix().to_vec();
             tokens.extend(vocabulary.encode(&text, Specials::Literal)?);
             if tokens.is_empty() {
                 return Err(EngineError::invalid("prompt", "prompt has no tokens in this model's vocabulary; it needs at least one"));
             }
-            Ok(Rendered { text, tokens, stop: Vec::new() })
+            Ok(Rendered { text, tokens, stop: Vec::new(), tool_form: None })
         }
         Prompt::Chat { messages, tools } => {
             let chat = vocabulary.render_chat(&messages, &tools).map_err(|error| match error {
@@ -275,7 +322,12 @@ fn render(vocabulary: &dyn Vocabulary, prompt: Prompt, engine: &str) -> Result<R
             if tokens.is_empty() {
                 return Err(EngineError::invalid("messages", "the model's chat template makes nothing of these messages"));
             }
-            Ok(Rendered { text: chat.text(), tokens, stop: chat.stop })
+            let mut text = chat.text();
+            if let Some(form) = chat.tool_form.filter(|_| call_is_prescribed) {
+                tokens.extend(vocabulary.encode(form.opening(), Specials::Parse)?);
+                text.push_str(form.opening());
+            }
+            Ok(Rendered { text, tokens, stop: chat.stop, tool_form: chat.tool_form })
         }
     }
 }

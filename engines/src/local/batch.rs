@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use super::family::{self, Heir};
+use super::masks::Masks;
 use super::plan;
 use super::reading::ReadJob;
 use super::sequence::{Progress, Sequence};
@@ -32,6 +33,8 @@ pub(super) struct Batch {
     shares: Vec<usize>,
     logits: Logits,
     turn: Arc<dyn Turn>,
+    /// From the first answer on whose form is prescribed.
+    masks: Option<Masks>,
 }
 
 struct Running {
@@ -62,6 +65,7 @@ impl Batch {
             shares: Vec::with_capacity(limits.slots),
             logits: Logits::new(limits.logits_width),
             turn,
+            masks: None,
         }
     }
 
@@ -170,7 +174,7 @@ impl Batch {
         self.embeddings.retain(|job| !job.answer.is_closed());
         if let Some(EmbedJob { tokens, answer, .. }) = self.embeddings.pop_front() {
             let turn = self.turn.taken();
-            let embedding = model.embed(&tokens).map(|vector| Embedding { vector, tokens: tokens.len() });
+            let embedding = model.embed(&tokens).map(|vector| Embedding { vector: of_length_one(vector), tokens: tokens.len() });
             drop(turn);
             // Whoever asked may have left meanwhile.
             let _ = answer.send(embedding);
@@ -208,6 +212,7 @@ impl Batch {
     /// One pass over the weights for all that run.
     fn step(&mut self, model: &mut dyn Model) {
         plan::shares(self.running.iter_mut().map(|running| &mut running.sequence), self.limits.step_tokens, &mut self.shares);
+        self.send_matchers();
         let mut feeds = Vec::with_capacity(self.running.len());
         for (Running { slot, sequence, .. }, &share) in self.running.iter().zip(&self.shares).filter(|(_, share)| **share > 0) {
             let unfed = sequence.unfed();
@@ -219,6 +224,7 @@ impl Batch {
         let outcome = model.step(&feeds, &mut self.logits);
         drop(turn);
         drop(feeds);
+        self.take_matchers_back();
         if let Err(error) = outcome {
             tracing::error!(%error, cause = std::error::Error::source(&error).map(ToString::to_string), "a step failed; its requests end");
             for Running { slot, mut sequence, .. } in self.running.drain(..) {
@@ -228,6 +234,33 @@ impl Batch {
             return;
         }
         self.choose(model);
+    }
+
+    /// Has the masks computed that are needed after this step.
+    fn send_matchers(&mut self) {
+        let Self { running, shares, masks, .. } = self;
+        for (place, (Running { sequence, .. }, share)) in running.iter_mut().zip(&*shares).enumerate() {
+            if sequence.unfed().len() != *share {
+                continue;
+            }
+            let Some(matcher) = sequence.lend_matcher() else { continue };
+            if masks.is_none() {
+                *masks = Masks::start();
+            }
+            let unsent = match masks {
+                Some(masks) => masks.send(place, matcher),
+                None => Some(matcher),
+            };
+            if let Some(matcher) = unsent {
+                sequence.return_matcher(matcher);
+            }
+        }
+    }
+
+    fn take_matchers_back(&mut self) {
+        for (place, matcher) in self.masks.iter_mut().flat_map(Masks::returned) {
+            self.running[place].sequence.return_matcher(matcher);
+        }
     }
 
     /// Chooses tokens for each sequence that has rows of logits, and lets go of those that are over.
@@ -263,6 +296,16 @@ impl Batch {
         }
         self.shared.set_active(self.running.len());
     }
+}
+
+/// The vector with its direction kept; one without a direction stays as it is.
+fn of_length_one(mut vector: Vec<f32>) -> Vec<f32> {
+    // In f64 the squares of thousands of numbers lose nothing.
+    let length = vector.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
+    if length > 0.0 && length.is_finite() {
+        vector.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
+    }
+    vector
 }
 
 /// Shortens the cache, which holds `held` tokens, to those that count.

@@ -1,13 +1,16 @@
 //! `LocalEngine`: a [`TextEngine`] of any [`crate::model::Model`] in this process.
 //!
-//! A request passes [`admission`] on the caller's side, where all that can refuse it is done, and then waits for a slot. The
-//! engine's thread ([`serve`]) runs [`batch`]: step after step, the next tokens of all [`sequence`]s side by side, as [`plan`] shares the step
-//! out among them. [`family`] lets several answers to one request share their prompt. [`slots`] remembers what earlier sequences left in the model's cache, [`draft`] guesses at tokens to be verified.
+//! A request passes [`admission`] on the caller's side, where all that can refuse it is done, and then waits for a slot. [`forms`] knows what
+//! form its answer must have. The engine's thread ([`serve`]) runs [`batch`]: step after step, the next tokens of all [`sequence`]s side by side, as [`plan`] shares the step
+//! out among them. [`family`] lets several answers to one request share their prompt. [`slots`] remembers what earlier sequences left in
+//! the model's cache, [`draft`] guesses at tokens to be verified, [`masks`] computes beside a step which tokens a grammar allows after it.
 
 mod admission;
 mod batch;
 mod draft;
 mod family;
+mod forms;
+mod masks;
 mod plan;
 mod reading;
 mod scoring;
@@ -136,13 +139,13 @@ impl TextEngine for LocalEngine {
         Ok(self.front.text_of(tokens))
     }
 
-    async fn embed(&self, texts: &[String]) -> Result<Vec<Embedding>> {
+    async fn embed(&self, texts: &[Prompt]) -> Result<Vec<Embedding>> {
         if !self.front.info.capabilities.embeddings {
             return Err(self.unsupported("embeddings"));
         }
         let mut embeddings = Vec::with_capacity(texts.len());
         for text in texts {
-            let (job, answer) = self.front.admit_embedding(text).await?;
+            let (job, answer) = self.front.admit_embedding(text.clone()).await?;
             self.submit(serve::Job::Embed(job))?;
             embeddings.push(answer.await.unwrap_or(Err(EngineError::Stopped))?);
         }

@@ -3,6 +3,7 @@
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::draft::Drafts;
+use crate::decoding::constraint::Matcher;
 use crate::decoding::{Logprobs, Sampler, StopMatcher, Stopping, WholeCharacters};
 use crate::error::{EngineError, Result};
 use crate::generation::{Alternative, Finish, FinishReason, TextEvent, Token, Usage};
@@ -27,6 +28,10 @@ pub(super) struct Sequence {
     /// The request whose answers share their prompt, if it is one of several.
     family: Option<Family>,
     sampler: Sampler,
+    /// `None` where the answer may have any form.
+    matcher: Option<Box<Matcher>>,
+    /// Whether it has been lent and isn't back.
+    lent: bool,
     stop: StopMatcher,
     characters: WholeCharacters,
     logprobs: Option<usize>,
@@ -43,6 +48,8 @@ pub(super) struct Assignment {
     pub seed: u64,
     pub stop: Vec<String>,
     pub logprobs: Option<usize>,
+    /// At the beginning of the answer, where its form is prescribed.
+    pub matcher: Option<Matcher>,
     /// Whether drafts of its next tokens are verified beside them.
     pub speculation: bool,
     pub family: Option<Family>,
@@ -67,10 +74,12 @@ pub(super) enum Progress {
 impl Sequence {
     /// A sequence of which the model has seen nothing.
     pub fn new(assignment: Assignment) -> Self {
-        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, speculation, family, events, permit } = assignment;
+        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, matcher, speculation, family, events, permit } = assignment;
         Self {
             prompt_tokens: prompt.len(),
             sampler: Sampler::new(sampling, seed, &prompt),
+            matcher: matcher.map(Box::new),
+            lent: false,
             tokens: prompt,
             drafted: 0,
             fed: 0,
@@ -85,6 +94,19 @@ impl Sequence {
             events,
             permit: Some(permit),
         }
+    }
+
+    /// What knows its form, if that is prescribed and the tokens allowed next are still to be computed. It is needed back before the next
+    /// token is chosen.
+    pub fn lend_matcher(&mut self) -> Option<Box<Matcher>> {
+        let lent = self.matcher.take_if(|matcher| !matcher.is_prepared());
+        self.lent = lent.is_some();
+        lent
+    }
+
+    /// Gives it back.
+    pub fn return_matcher(&mut self, matcher: Box<Matcher>) {
+        (self.matcher, self.lent) = (Some(matcher), false);
     }
 
     /// Whether nobody reads any more.
@@ -157,14 +179,21 @@ impl Sequence {
     pub fn draft(&mut self, limit: usize, price: f32) -> usize {
         // The row after the last draft gives one token more.
         let limit = limit.min((self.max_tokens - self.generated).saturating_sub(1));
-        self.drafted = self.drafts.as_mut().map_or(0, |drafts| drafts.append(&mut self.tokens, limit, price));
-        self.drafted
+        let mut drafted = self.drafts.as_mut().map_or(0, |drafts| drafts.append(&mut self.tokens, limit, price));
+        if let Some(matcher) = self.matcher.as_mut().filter(|_| drafted > 0) {
+            // What the grammar forbids is refused for certain.
+            let begin = self.tokens.len() - drafted;
+            drafted = matcher.allowed(&self.tokens[begin..]);
+            self.tokens.truncate(begin + drafted);
+        }
+        self.drafted = drafted;
+        drafted
     }
 
     /// Chooses the next tokens and tells the reader. `rows` are the logits after the last token and then after each of the draft's; a row
     /// counts as long as each token before it was chosen as the draft has it. [`Sequence::fed`] becomes what of the cache still counts.
     pub fn choose<'a>(&mut self, mut rows: impl Iterator<Item = &'a mut [f32]>, vocabulary: &dyn Vocabulary) -> Progress {
-        let (drafted, generated) = (self.drafted, self.generated);
+        let generated = self.generated;
         let progress = loop {
             match rows.next().ok_or_else(|| EngineError::failed("the model gave fewer rows than it was asked for")) {
                 Ok(row) => match self.next_event(row, vocabulary) {
@@ -176,11 +205,10 @@ impl Sequence {
                 Err(error) => break self.broken(&error),
             }
         };
-        if let Some(drafts) = self.drafts.as_mut().filter(|_| drafted > 0) {
-            let other = self.tokens.len() - self.fed;
-            drafts.verified(drafted, self.generated - generated - other);
-        }
         self.drop_draft();
+        if let Some(drafts) = &mut self.drafts {
+            drafts.learn(&self.tokens, self.generated - generated);
+        }
         progress
     }
 
@@ -197,9 +225,16 @@ impl Sequence {
     }
 
     fn next_event(&mut self, logits: &mut [f32], vocabulary: &dyn Vocabulary) -> Result<Progress> {
-        let (id, found) = match self.logprobs {
-            None => (self.sampler.choose(logits)?, None),
-            Some(alternatives) => self.sampler.choose_with_logprobs(logits, alternatives).map(|(id, found)| (id, Some(found)))?,
+        if self.lent {
+            return Err(EngineError::failed("the thread that computes masks has ended"));
+        }
+        let (id, found) = match (&mut self.matcher, self.logprobs) {
+            (Some(matcher), logprobs) => {
+                let left = self.max_tokens - self.generated - 1;
+                self.sampler.choose_allowed(logits, logprobs, matcher, left)?
+            }
+            (None, None) => (self.sampler.choose(logits)?, None),
+            (None, Some(alternatives)) => self.sampler.choose_with_logprobs(logits, alternatives).map(|(id, found)| (id, Some(found)))?,
         };
         if vocabulary.end_tokens().contains(&id) {
             self.flush();
@@ -220,6 +255,12 @@ impl Sequence {
                 return Ok(Progress::Over);
             }
             Stopping::Continue(text) => self.tell(text, vec![token]),
+        }
+        if self.matcher.as_ref().is_some_and(|matcher| matcher.is_over()) {
+            // Only the end can follow; the model need not be asked for it.
+            self.flush();
+            self.finish(FinishReason::EndOfText, None);
+            return Ok(Progress::Over);
         }
         if self.generated == self.max_tokens {
             self.flush();

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use minivault_engines::generation::Finish;
-use minivault_engines::{Alternative, FinishReason, GenerateRequest, MaxTokens, Sampling, Token};
+use minivault_engines::{Alternative, FinishReason, GenerateRequest, MaxTokens, Sampling, Token, ToolChoice};
 use minivault_wire::llama_server::{CompletionAnswer, CompletionBody, CompletionPiece, Timings, TokenProbability};
 use serde_json::{Value, json};
 
@@ -83,6 +83,8 @@ impl Teller {
                     whole.text.push_str(&text);
                     whole.tokens.extend(tokens);
                 }
+                // Without tools there are no calls.
+                Next::ToolCall(_) => {}
                 Next::Finished(finish) => {
                     let mut answer = self.end(finish, wanted);
                     answer.completion_probabilities = wanted.probabilities.then(|| probabilities(&whole.tokens));
@@ -104,7 +106,7 @@ impl Teller {
 
     fn end(&self, Finish { reason, usage, .. }: Finish, wanted: &Wanted) -> CompletionAnswer {
         let (stop_type, stopping_word) = match reason {
-            FinishReason::EndOfText => ("eos", String::new()),
+            FinishReason::EndOfText | FinishReason::ToolCalls => ("eos", String::new()),
             FinishReason::StopString(stop) => ("word", stop),
             FinishReason::Length => ("limit", String::new()),
         };
@@ -146,6 +148,7 @@ fn events(tellers: Vec<Teller>, wanted: Wanted) -> Response {
             loop {
                 match teller.next().await {
                     Ok(Next::Text(piece)) => yield Event::default().json_data(teller.piece(piece, &wanted)),
+                    Ok(Next::ToolCall(_)) => {}
                     Ok(Next::Finished(finish)) => {
                         yield Event::default().json_data(teller.end(finish, &wanted));
                         break;
@@ -197,6 +200,7 @@ async fn question(app: &App, body: CompletionBody) -> Result<(Question, Wanted, 
         // Always told with their tokens, which this dialect wants to see.
         logprobs: Some(n_probs),
         constraint: constraint.clone(),
+        tool_choice: ToolChoice::None,
     };
     let question = Question {
         id: format!("cmpl-{}", uuid::Uuid::now_v7().simple()),

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
+use minivault_engines::chat::{ChatMessage, ToolCall};
 use minivault_engines::{EngineInfo, GenerateRequest, MaxTokens, Prompt};
 use minivault_wire::chat::{AnswerMessage, ChatAnswer, ChatBody, ChatChunk, Choice, ChoiceDelta, Delta};
 use minivault_wire::usage::OpenAiUsage;
@@ -33,7 +34,6 @@ pub(in crate::routes) async fn complete(State(app): State<App>, OpenAiBody(body)
     let stream = body.stream.unwrap_or(false);
     let extras =
         Extras { logprobs: body.logprobs.unwrap_or(false), usage: body.stream_options.is_some_and(|options| options.include_usage) };
-    tools::refuse(&body)?;
     let interactions = Interaction::begin_all(&app, question(&app, body)?).await.map_err(|error| error.about("prompt", "messages"))?;
     if stream { Ok(events(interactions, extras)) } else { whole(interactions, extras).await }
 }
@@ -42,9 +42,9 @@ async fn whole(mut interactions: Vec<Interaction>, extras: Extras) -> Result<Res
     let answers = choices::collect(&mut interactions).await?;
     let (id, engine) = told_of(&interactions)?;
     let usage = usage::sum(answers.iter().map(|answer| answer.finish.usage), answers.len());
-    let choice = |(index, Answer { piece, finish }): (usize, Answer)| Choice {
+    let choice = |(index, Answer { piece, tool_calls, finish }): (usize, Answer)| Choice {
         index,
-        message: AnswerMessage { role: "assistant".into(), content: Some(piece.text), ..AnswerMessage::default() },
+        message: message(piece.text, tool_calls),
         logprobs: extras.logprobs.then(|| logprobs::of_chat(&piece.tokens)),
         finish_reason: finish.reason.as_str().into(),
     };
@@ -58,6 +58,13 @@ async fn whole(mut interactions: Vec<Interaction>, extras: Extras) -> Result<Res
         system_fingerprint: engine.fingerprint.clone(),
     };
     Ok(Json(answer).into_response())
+}
+
+/// What the assistant says. Clients take `null` for what it doesn't say where it calls tools instead.
+fn message(text: String, tool_calls: Vec<ToolCall>) -> AnswerMessage {
+    let tool_calls = tools::told(tool_calls);
+    let content = (!text.is_empty() || tool_calls.is_none()).then_some(text);
+    AnswerMessage { role: "assistant".into(), content, tool_calls, ..AnswerMessage::default() }
 }
 
 /// What all chunks of a stream have in common.
@@ -110,6 +117,9 @@ fn events(interactions: Vec<Interaction>, extras: Extras) -> Response {
                     let logprobs = extras.logprobs.then(|| logprobs::of_chat(&piece.tokens));
                     yield chunks.choice(ChoiceDelta { index, delta, logprobs, finish_reason: None });
                 }
+                Ok(Next::ToolCall(piece)) => {
+                    yield chunks.delta(index, Delta { tool_calls: Some(vec![tools::delta(piece)]), ..Delta::default() });
+                }
                 Ok(Next::Finished(finish)) => {
                     let finish_reason = Some(finish.reason.as_str().to_owned());
                     yield chunks.choice(ChoiceDelta { index, delta: Delta::default(), logprobs: None, finish_reason });
@@ -131,7 +141,9 @@ fn events(interactions: Vec<Interaction>, extras: Extras) -> Response {
 
 fn question(app: &App, body: ChatBody) -> Result<Question, ApiError> {
     let messages = conversation(body.messages)?;
-    app.check_prompt_bytes("messages", messages.iter().map(|message| message.role.len() + message.content.len()).sum())?;
+    let tools = tools::offered(body.tools)?;
+    app.check_prompt_bytes("messages", messages.iter().map(bytes).sum())?;
+    app.check_prompt_bytes("tools", tools.iter().map(|tool| tool.to_string().len()).sum())?;
     refuse_no_tokens("max_tokens", body.max_tokens)?;
     refuse_no_tokens("max_completion_tokens", body.max_completion_tokens)?;
     let settings = Settings {
@@ -147,12 +159,13 @@ fn question(app: &App, body: ChatBody) -> Result<Question, ApiError> {
     };
     let form = Form { response_format: body.response_format, grammar: body.grammar, regex: body.regex, json_schema: body.json_schema };
     let request = GenerateRequest {
-        prompt: Prompt::Chat { messages, tools: Vec::new() },
+        prompt: Prompt::Chat { messages, tools },
         max_tokens: body.max_completion_tokens.or(body.max_tokens).map_or(MaxTokens::Remaining, MaxTokens::Exactly),
         sampling: settings.sampling()?,
         stop: body.stop.map(Into::into).unwrap_or_default(),
         logprobs: alternatives(body.logprobs, body.top_logprobs)?,
         constraint: form.constraint()?,
+        tool_choice: tools::choice(body.tool_choice)?,
     };
     Ok(Question {
         id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
@@ -162,6 +175,12 @@ fn question(app: &App, body: ChatBody) -> Result<Question, ApiError> {
         choices: prompts::answers("n", body.n, 1)?,
         form: for_the_log(body.stream, body.user, body.metadata),
     })
+}
+
+/// Bytes that a message brings into the prompt.
+fn bytes(message: &ChatMessage) -> usize {
+    let called: usize = message.tool_calls.iter().map(|call| call.name.len() + call.arguments.len()).sum();
+    message.role.len() + message.content.len() + called
 }
 
 /// How many alternatives are wanted of each token, if log probabilities are.

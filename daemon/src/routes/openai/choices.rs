@@ -28,7 +28,7 @@ fn events_of(index: usize, mut interaction: Interaction) -> impl Stream<Item = (
     async_stream::stream! {
         loop {
             let next = interaction.next().await;
-            let goes_on = matches!(next, Ok(Next::Text(_)));
+            let goes_on = matches!(next, Ok(Next::Text(_) | Next::ToolCall(_)));
             yield (index, next);
             if !goes_on {
                 return;

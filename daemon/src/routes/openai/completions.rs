@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
-use minivault_engines::{EngineInfo, GenerateRequest, MaxTokens, Prompt, Token};
+use minivault_engines::{EngineInfo, GenerateRequest, MaxTokens, Prompt, Token, ToolChoice};
 use minivault_wire::completions::{CompletionAnswer, CompletionBody, CompletionChoice};
 use minivault_wire::usage::OpenAiUsage;
 
@@ -67,7 +67,7 @@ async fn whole(mut interactions: Vec<Interaction>, echoes: Vec<Option<Echo>>, wa
             of_prompt.sort_by(|one, other| mean(&other.piece.tokens).total_cmp(&mean(&one.piece.tokens)));
             of_prompt.truncate(wanted.n);
         }
-        for Answer { mut piece, finish } in of_prompt {
+        for Answer { mut piece, finish, .. } in of_prompt {
             piece.tokens.extend(finish.end);
             let mut teller = Teller::new(choices.len(), wanted.logprobs);
             let mut choice = teller.tell(piece, echo.as_ref());
@@ -157,6 +157,8 @@ fn events(interactions: Vec<Interaction>, echoes: Vec<Option<Echo>>, wanted: Wan
         while let Some((index, next)) = events.next().await {
             match next {
                 Ok(Next::Text(piece)) => yield chunks.event(tellers[index].tell(piece, None)),
+                // Without tools there are no calls.
+                Ok(Next::ToolCall(_)) => {}
                 Ok(Next::Finished(finish)) => {
                     let tokens = finish.end.into_iter().collect();
                     let mut choice = tellers[index].tell(Piece { text: String::new(), tokens }, None);
@@ -215,6 +217,7 @@ fn question(app: &App, body: CompletionBody) -> Result<(Question, Wanted), ApiEr
         // The best are found by them.
         logprobs: body.logprobs.or((best_of > n).then_some(0)),
         constraint: constraint.clone(),
+        tool_choice: ToolChoice::None,
     };
     let mut form = for_the_log(body.stream, body.user, body.metadata);
     form.insert("echo".into(), echo.into());

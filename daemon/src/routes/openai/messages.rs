@@ -3,6 +3,7 @@
 use minivault_engines::chat::ChatMessage;
 use minivault_wire::chat::{Content, Message, Part};
 
+use super::tools;
 use crate::error::ApiError;
 
 /// The messages of a conversation.
@@ -24,7 +25,7 @@ fn of_message(message: Message, place: usize) -> Result<ChatMessage, ApiError> {
             return Err(ApiError::invalid(Some(&field), format!("messages[{place}]: `content` is missing")));
         }
     };
-    Ok(ChatMessage { role: message.role, content })
+    Ok(ChatMessage { role: message.role, content, tool_calls: tools::called(message.tool_calls), tool_call_id: message.tool_call_id })
 }
 
 /// Parts of text, each on a line of its own as other local servers join them.
