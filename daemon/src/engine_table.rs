@@ -24,6 +24,7 @@ const WAITING_FOR_A_LOAD: usize = 64;
 pub struct EngineTable {
     default: String,
     entries: BTreeMap<String, Arc<Entry>>,
+    aliases: BTreeMap<String, String>,
 }
 
 struct Entry {
@@ -77,7 +78,30 @@ impl EngineTable {
             let (phase, waiting) = (watch::Sender::new(Phase::Idle), AtomicUsize::new(0));
             (name.clone(), Arc::new(Entry { name, backend, fallback, load_timeout, prepared, opening, phase, waiting }))
         };
-        Self { default, entries: engines.into_iter().map(entry).collect() }
+        Self { default, entries: engines.into_iter().map(entry).collect(), aliases: BTreeMap::new() }
+    }
+
+    /// The same table with other names for its engines; `*` is every name that isn't one.
+    #[must_use]
+    pub fn with_aliases(self, aliases: BTreeMap<String, String>) -> Self {
+        Self { aliases, ..self }
+    }
+
+    /// The name of the engine that is meant by what a request calls its model: the default one's where it names none.
+    ///
+    /// # Errors
+    /// No engine is called that.
+    pub fn resolve<'a>(&'a self, name: Option<&'a str>) -> Result<&'a str, ApiError> {
+        let Some(name) = name else { return Ok(&self.default) };
+        if self.entries.contains_key(name) {
+            return Ok(name);
+        }
+        let alias = self.aliases.get(name).or_else(|| self.aliases.get("*"));
+        alias.map(String::as_str).ok_or_else(|| {
+            let engines = self.entrants().into_iter().map(|entrant| entrant.name);
+            let names: Vec<&str> = engines.chain(self.aliases.keys().map(String::as_str)).collect();
+            ApiError::unknown_model(name, &names)
+        })
     }
 
     /// The name of the engine that answers when a request names none.
@@ -115,11 +139,8 @@ impl EngineTable {
     /// # Errors
     /// Unknown, still loading, or not to be had.
     pub async fn find(self: &Arc<Self>, name: Option<&str>) -> Result<Arc<dyn TextEngine>, ApiError> {
-        let name = name.unwrap_or(&self.default);
-        let Some(entry) = self.entries.get(name) else {
-            let names: Vec<&str> = self.entrants().iter().map(|entrant| entrant.name).collect();
-            return Err(ApiError::unknown_model(name, &names));
-        };
+        let name = self.resolve(name)?;
+        let Some(entry) = self.entries.get(name) else { return Err(ApiError::unknown_model(name, &[])) };
         match &*entry.phase.borrow() {
             Phase::Ready(engine) | Phase::Replaced { by: engine, .. } if !has_failed(&**engine) => return Ok(engine.clone()),
             Phase::Loading if name == self.default => return Err(ApiError::loading(name)),

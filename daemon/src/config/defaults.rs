@@ -66,6 +66,7 @@ pub(super) fn sections() -> Dict {
             ])
             .into(),
         ),
+        ("aliases", Dict::new().into()),
     ])
 }
 

@@ -11,13 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use minivault_journal::Journal;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::config::GenerationSettings;
 use crate::engine_table::EngineTable;
 use crate::error::ApiError;
+use crate::openapi;
 
 /// What every route works with. Clones share it.
 #[derive(Clone)]
@@ -82,15 +85,22 @@ impl App {
     }
 }
 
-/// All routes.
+/// All routes, each with its part of `/openapi.json`.
+pub(crate) fn documented() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::Frame::openapi())
+        .routes(routes!(native::generate))
+        .routes(routes!(native::stream_generate))
+        .routes(routes!(openai::chat::complete))
+        .routes(routes!(models::list))
+        .routes(routes!(status::health))
+        .routes(routes!(status::ready))
+        .routes(routes!(openapi::document))
+}
+
+/// All routes, and what the rest is answered with.
 pub fn router(app: App) -> Router {
-    Router::new()
-        .route("/generate", post(native::generate))
-        .route("/stream-generate", post(native::stream_generate))
-        .route("/health", get(status::health))
-        .route("/ready", get(status::ready))
-        .route("/v1/models", get(models::list))
-        .route("/v1/chat/completions", post(openai::chat::complete))
+    let (router, _) = documented().split_for_parts();
+    router
         .fallback(async |request: Request| ApiError::unknown_path(request.uri().path()))
         .method_not_allowed_fallback(async |request: Request| ApiError::wrong_method(request.method().as_str(), request.uri().path()))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| -> Response {

@@ -7,8 +7,10 @@ use minivault_wire::models::{LoadedModel, Model, ModelDetails, ModelList};
 
 use super::App;
 use crate::engine_table::{Entrant, Phase};
+use crate::openapi::AnyTime;
 
 /// All engines of the configuration, the default one first.
+#[utoipa::path(get, path = "/v1/models", tag = "openai", responses((status = 200, description = "The engines", body = ModelList), AnyTime))]
 pub(super) async fn list(State(app): State<App>) -> Json<ModelList> {
     let default = app.engines.default_name();
     let model = |entrant: Entrant<'_>| Model {

@@ -8,6 +8,7 @@ use crate::Stop;
 
 /// The body of a request.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChatBody {
     /// The conversation, oldest message first.
     pub messages: Vec<Message>,
@@ -69,6 +70,7 @@ pub struct ChatBody {
 
 /// The answer's form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ResponseFormat {
     /// `text`, `json_object` or `json_schema`.
     pub r#type: String,
@@ -76,6 +78,7 @@ pub struct ResponseFormat {
 
 /// A tool the model may call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Tool {
     /// `function`.
     pub r#type: String,
@@ -83,6 +86,7 @@ pub struct Tool {
 
 /// What a stream tells besides its text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StreamOptions {
     /// A last chunk without choices carries the usage.
     #[serde(default)]
@@ -91,6 +95,7 @@ pub struct StreamOptions {
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,
@@ -100,6 +105,7 @@ pub struct Message {
 
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChatAnswer {
     /// The interaction's name in the log.
     pub id: String,
@@ -119,6 +125,7 @@ pub struct ChatAnswer {
 
 /// One answer among those asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Choice {
     /// Its place.
     pub index: usize,
@@ -130,6 +137,7 @@ pub struct Choice {
 
 /// Tokens a request took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChatUsage {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
@@ -144,6 +152,7 @@ pub struct ChatUsage {
 
 /// More about a prompt's tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PromptTokensDetails {
     /// Those that an earlier request had left in the model's cache.
     #[serde(default)]
@@ -152,6 +161,7 @@ pub struct PromptTokensDetails {
 
 /// One unnamed event of a stream; `[DONE]` follows the last one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChatChunk {
     /// The interaction's name in the log, the same in all chunks.
     pub id: String,
@@ -172,6 +182,7 @@ pub struct ChatChunk {
 
 /// What a chunk adds to a choice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChoiceDelta {
     /// Its place.
     pub index: usize,
@@ -183,6 +194,7 @@ pub struct ChoiceDelta {
 
 /// What is added to a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Delta {
     /// `assistant`, in the first chunk.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,9 +11,20 @@ use minivault_wire::chat::{ChatAnswer, ChatBody, ChatChunk, ChatUsage, Choice, C
 use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::interaction::{Interaction, Next, Question};
+use crate::openapi::Asking;
 use crate::routes::App;
 
-/// Answers a conversation.
+/// Answers a conversation, whole or streamed.
+#[utoipa::path(
+    post,
+    path = "/v1/chat/completions",
+    tag = "openai",
+    request_body = ChatBody,
+    responses(
+        (status = 200, description = "The answer", content((ChatAnswer = "application/json"), (ChatChunk = "text/event-stream"))),
+        Asking,
+    )
+)]
 pub(in crate::routes) async fn complete(State(app): State<App>, JsonBody(body): JsonBody<ChatBody>) -> Result<Response, ApiError> {
     let stream = body.stream.unwrap_or(false);
     let include_usage = body.stream_options.is_some_and(|options| options.include_usage);
