@@ -14,7 +14,7 @@ COMPAT ?= target/compat
 REFERENCE := $(CURDIR)/target/reference/distilgpt2-shaped
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run pull check test test-build test-models reference bench bench-quick bench-publish compat clean
+.PHONY: help setup build run pull check test test-build test-models test-schemas reference bench bench-quick bench-publish compat clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -46,6 +46,10 @@ test-build: setup
 # With the daemon that the tests have built anyway.
 test-models: test-build
 	@$(ENV) && tools/test-models.sh "$(TARGET)/debug/minivaultd" $(MODELS)
+
+test-schemas: test-models ## 200 random JSON schemas on SmolLM2, of which `make test` takes 20
+	@$(ENV) && . ./$(MODELS) && export MINIVAULT_TEST_SCHEMAS=200 && set -x && \
+		cargo test --workspace --test constraint -- --nocapture smollm2
 
 reference: setup ## compare GPT-2 with Transformers on a model of DistilGPT2's shape (installs PyTorch: 6 GB)
 	@if [ "$(PYTHON_REFERENCE)" = target/reference/venv/bin/python3 ] && [ ! -e target/reference/venv/done ]; then \

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -22,17 +23,25 @@ impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("not text"));
-        if !content_type.is_some_and(is_json) {
-            return Err(ApiError::unsupported_media_type(content_type));
-        }
-        let limit = app.limits.body;
-        let body = tokio::time::timeout(BODY_TIME, Limited::new(request.into_body(), limit).collect()).await;
-        let bytes = body.map_err(|_| ApiError::too_slow(BODY_TIME.as_secs()))?.map_err(|error| {
-            if error.is::<LengthLimitError>() { ApiError::body_too_large(limit) } else { ApiError::invalid(None, "the body broke off") }
-        })?;
-        parse(&bytes.to_bytes()).map(Self)
+        parse(&receive(request, app).await?).map(Self)
     }
+}
+
+/// A body that says it is JSON, as it came.
+///
+/// # Errors
+/// Another content type; a body that is too large, too slow or breaks off.
+pub async fn receive(request: Request, app: &App) -> Result<Bytes, ApiError> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("not text"));
+    if !content_type.is_some_and(is_json) {
+        return Err(ApiError::unsupported_media_type(content_type));
+    }
+    let limit = app.limits.body;
+    let body = tokio::time::timeout(BODY_TIME, Limited::new(request.into_body(), limit).collect()).await;
+    let bytes = body.map_err(|_| ApiError::too_slow(BODY_TIME.as_secs()))?.map_err(|error| {
+        if error.is::<LengthLimitError>() { ApiError::body_too_large(limit) } else { ApiError::invalid(None, "the body broke off") }
+    })?;
+    Ok(bytes.to_bytes())
 }
 
 fn is_json(content_type: &str) -> bool {

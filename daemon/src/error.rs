@@ -110,6 +110,11 @@ impl ApiError {
         self
     }
 
+    /// Whether the request was refused, and nothing failed.
+    pub fn is_refusal(&self) -> bool {
+        self.status.is_client_error() || self.status == StatusCode::NOT_IMPLEMENTED
+    }
+
     /// What was wrong, for people.
     pub fn message(&self) -> &str {
         &self.message

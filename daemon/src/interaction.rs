@@ -8,8 +8,12 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
+use minivault_engines::chat::ToolCall;
 use minivault_engines::generation::{Finish, FinishReason};
-use minivault_engines::{EngineError, EngineInfo, GenerateRequest, Generation, MaxTokens, Prompt, TextEvent, Token, Usage};
+use minivault_engines::{
+    Constraint, EngineError, EngineInfo, GenerateRequest, Generation, MaxTokens, Prompt, TextEngine, TextEvent, Token, ToolCallPiece,
+    ToolChoice, Usage,
+};
 use minivault_journal::{Outcome, Place, Record, TokenUsage};
 use serde_json::{Map, Value, json};
 
@@ -21,14 +25,16 @@ const CLIENT_LEFT: u16 = 499;
 
 /// What a route asks.
 pub struct Question {
-    /// The interaction's name.
+    /// The interaction's name; of several answers each adds its place.
     pub id: String,
     /// The route.
     pub endpoint: &'static str,
     /// The engine's name; `None` is the default one.
     pub model: Option<String>,
-    /// What is asked of the engine.
-    pub request: GenerateRequest,
+    /// What is asked of the engine, at least one request.
+    pub requests: Vec<GenerateRequest>,
+    /// Answers to each request.
+    pub choices: usize,
     /// Fields of the request that concern the answer's form, for the log.
     pub form: Map<String, Value>,
 }
@@ -36,14 +42,23 @@ pub struct Question {
 /// A generation under way.
 pub struct Interaction {
     generation: Generation,
+    handle: Arc<dyn TextEngine>,
     /// `None` once the record has been handed over.
     open: Option<Open>,
-    /// The interaction's name.
+    /// Tokens of text that can't be shown yet, where log probabilities were asked for.
+    unshown: Vec<Token>,
+    /// The end, when the last tokens had to be told first.
+    end: Option<Finish>,
+    /// The request's name; of several answers the log has it with each one's place behind it.
     pub id: String,
     /// The engine that answers.
     pub engine: Arc<EngineInfo>,
     /// The seed in force.
     pub seed: u64,
+    /// The prompt as text.
+    pub prompt: Arc<str>,
+    /// The tools called so far.
+    tool_calls: Vec<ToolCall>,
 }
 
 /// What the record needs until the end.
@@ -56,62 +71,131 @@ struct Open {
 /// What comes next of an interaction.
 #[derive(Debug)]
 pub enum Next {
-    /// More text, never empty.
-    Text(String),
+    /// More text.
+    Text(Piece),
+    /// A piece of a call of a tool.
+    ToolCall(ToolCallPiece),
     /// The end; its line is in the log.
     Finished(Finish),
 }
 
+/// More text. It is empty only where the last tokens make no whole character and their log probabilities were asked for.
+#[derive(Debug, Default)]
+pub struct Piece {
+    /// The text.
+    pub text: String,
+    /// Where log probabilities were asked for, the tokens it is made of.
+    pub tokens: Vec<Token>,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The text, and its tokens where log probabilities were asked for.
+    pub piece: Piece,
+    /// The tools it calls.
+    pub tool_calls: Vec<ToolCall>,
+    /// How it ended.
+    pub finish: Finish,
+}
+
+/// An answer that the engine has begun, and its place in the log.
+struct Begun {
+    place: Place,
+    generation: Generation,
+    request: Map<String, Value>,
+}
+
 impl Interaction {
-    /// Reserves the record's place, then asks the engine.
+    /// Asks for one answer to one request.
     ///
     /// # Errors
-    /// Whatever refuses the request; nothing is logged then.
+    /// As [`Interaction::begin_all`].
     pub async fn begin(app: &App, question: Question) -> Result<Self, ApiError> {
+        Self::begin_all(app, question).await?.pop().ok_or_else(ApiError::internal)
+    }
+
+    /// Reserves the records' places, then asks the engine: all answers begin, request by request, or none.
+    ///
+    /// # Errors
+    /// Whatever refuses one of the requests; nothing is logged then.
+    pub async fn begin_all(app: &App, question: Question) -> Result<Vec<Self>, ApiError> {
         let (started, timestamp) = (Instant::now(), Timestamp::now());
-        let Question { id, endpoint, model, request, form } = question;
+        let Question { id, endpoint, model, requests, choices, form } = question;
         if app.is_draining() {
             return Err(ApiError::draining());
         }
-        request.check()?;
+        requests.iter().try_for_each(GenerateRequest::check)?;
         let engine = app.engines.find(model.as_deref()).await?;
         // That may have taken as long as a model takes to load.
         if app.is_draining() {
             return Err(ApiError::draining());
         }
-        let place = app.journal.reserve()?;
-        let mut normalized = normalize(&request);
-        let generation = engine.generate(request).await?;
-        let beginning = generation.beginning();
-        normalized.insert("max_tokens".into(), beginning.max_tokens.into());
-        normalized.insert("seed".into(), beginning.seed.into());
-        normalized.extend(form);
+        let mut begun = Vec::with_capacity(requests.len() * choices);
+        for request in requests {
+            let places = (0..choices).map(|_| app.journal.reserve()).collect::<Result<Vec<_>, _>>()?;
+            let normalized = normalize(&request);
+            let generations = engine.choices(request, choices).await?;
+            let together = places.into_iter().zip(generations);
+            begun.extend(together.map(|(place, generation)| Begun { place, generation, request: normalized.clone() }));
+        }
+        let alone = begun.len() == 1;
         let info = engine.info();
-        let prompt_tokens = beginning.prompt_tokens.len();
-        let record = Box::new(Record {
-            timestamp,
-            prompt: beginning.prompt_text.to_string(),
-            response: String::new(),
-            id: id.clone(),
-            seq: 0,
-            endpoint: endpoint.to_owned(),
-            model: info.name.clone(),
-            backend: info.backend.clone(),
-            fingerprint: info.fingerprint.clone(),
-            determinism: info.determinism.as_str().to_owned(),
-            seed: beginning.seed,
-            request: Value::Object(normalized),
-            prompt_token_ids: beginning.prompt_tokens.to_vec(),
-            response_token_ids: Vec::new(),
-            usage: TokenUsage { prompt_tokens, total_tokens: prompt_tokens, ..TokenUsage::default() },
-            finish_reason: Outcome::Cancelled,
-            status: CLIENT_LEFT,
-            error: None,
-            ttft_ms: None,
-            duration_ms: 0.0,
+        let interactions = begun.into_iter().enumerate().map(|(index, Begun { place, generation, mut request })| {
+            let beginning = generation.beginning();
+            request.insert("max_tokens".into(), beginning.max_tokens.into());
+            request.insert("seed".into(), beginning.seed.into());
+            request.extend(form.clone());
+            if !alone {
+                request.insert("choice".into(), index.into());
+            }
+            let prompt_tokens = beginning.prompt_tokens.len();
+            let record = Box::new(Record {
+                timestamp,
+                prompt: beginning.prompt_text.to_string(),
+                response: String::new(),
+                tool_calls: Vec::new(),
+                id: if alone { id.clone() } else { format!("{id}-{index}") },
+                seq: 0,
+                endpoint: endpoint.to_owned(),
+                model: info.name.clone(),
+                backend: info.backend.clone(),
+                fingerprint: info.fingerprint.clone(),
+                determinism: info.determinism.as_str().to_owned(),
+                seed: beginning.seed,
+                request: Value::Object(request),
+                prompt_token_ids: beginning.prompt_tokens.to_vec(),
+                response_token_ids: Vec::new(),
+                usage: TokenUsage { prompt_tokens, total_tokens: prompt_tokens, ..TokenUsage::default() },
+                finish_reason: Outcome::Cancelled,
+                status: CLIENT_LEFT,
+                error: None,
+                ttft_ms: None,
+                duration_ms: 0.0,
+            });
+            let (seed, prompt) = (beginning.seed, beginning.prompt_text.clone());
+            let open = Some(Open { place, record, started });
+            let (handle, engine) = (engine.clone(), info.clone());
+            Self { generation, handle, open, unshown: Vec::new(), end: None, id: id.clone(), engine, seed, prompt, tool_calls: Vec::new() }
         });
-        let seed = beginning.seed;
-        Ok(Self { generation, open: Some(Open { place, record, started }), id, engine: info, seed })
+        Ok(interactions.collect())
+    }
+
+    /// What the model thinks of the tokens of this interaction's prompt.
+    ///
+    /// # Errors
+    /// The engine can't tell, which leaves no line; or it failed, which leaves one.
+    pub async fn score(&mut self, prompt: &Prompt, alternatives: usize) -> Result<Vec<Token>, ApiError> {
+        let error = match self.handle.score(prompt, alternatives).await {
+            Ok(tokens) => return Ok(tokens),
+            Err(error) => ApiError::from(error),
+        };
+        if error.is_refusal() {
+            self.open = None;
+        } else {
+            self.fail(&error).await?;
+        }
+        Err(error)
     }
 
     /// Waits for more. The end comes only after its line has been accepted by the kernel; after it, or an error, nothing comes.
@@ -119,26 +203,35 @@ impl Interaction {
     /// # Errors
     /// The engine failed in the middle, or the line could not be written.
     pub async fn next(&mut self) -> Result<Next, ApiError> {
+        if let Some(finish) = self.end.take() {
+            return self.finish(finish).await;
+        }
         loop {
             let event = self.generation.next().await.unwrap_or(Err(EngineError::Stopped));
             match event {
                 Ok(TextEvent::Text { text, tokens }) => {
                     self.add(&text, &tokens);
+                    self.unshown.extend(tokens.into_iter().filter(|token| token.logprob.is_some()));
                     if !text.is_empty() {
-                        return Ok(Next::Text(text));
+                        return Ok(Next::Text(Piece { text, tokens: std::mem::take(&mut self.unshown) }));
                     }
                 }
+                Ok(TextEvent::ToolCall(piece)) => {
+                    piece.add_to(&mut self.tool_calls);
+                    return Ok(Next::ToolCall(piece));
+                }
                 Ok(TextEvent::Finished(finish)) => {
-                    let outcome = match finish.reason {
-                        FinishReason::Length => Outcome::Length,
-                        FinishReason::EndOfText | FinishReason::StopString(_) => Outcome::Stop,
-                    };
-                    self.close(outcome, 200, None, Some(finish.usage)).await?;
-                    return Ok(Next::Finished(finish));
+                    let tokens = std::mem::take(&mut self.unshown);
+                    // Those of a stop string are never shown.
+                    if tokens.is_empty() || matches!(finish.reason, FinishReason::StopString(_)) {
+                        return self.finish(finish).await;
+                    }
+                    self.end = Some(finish);
+                    return Ok(Next::Text(Piece { text: String::new(), tokens }));
                 }
                 Err(error) => {
                     let error = ApiError::from(error);
-                    self.close(Outcome::Error, error.status.as_u16(), Some(error.message().to_owned()), None).await?;
+                    self.fail(&error).await?;
                     return Err(error);
                 }
             }
@@ -149,14 +242,33 @@ impl Interaction {
     ///
     /// # Errors
     /// As [`Interaction::next`].
-    pub async fn collect(&mut self) -> Result<(String, Finish), ApiError> {
-        let mut whole = String::new();
+    pub async fn collect(&mut self) -> Result<Answer, ApiError> {
+        let mut whole = Piece::default();
         loop {
             match self.next().await? {
-                Next::Text(text) => whole.push_str(&text),
-                Next::Finished(finish) => return Ok((whole, finish)),
+                Next::Text(Piece { text, tokens }) => {
+                    whole.text.push_str(&text);
+                    whole.tokens.extend(tokens);
+                }
+                // They are kept together.
+                Next::ToolCall(_) => {}
+                Next::Finished(finish) => return Ok(Answer { piece: whole, tool_calls: std::mem::take(&mut self.tool_calls), finish }),
             }
         }
+    }
+
+    async fn finish(&mut self, finish: Finish) -> Result<Next, ApiError> {
+        let outcome = match finish.reason {
+            FinishReason::Length => Outcome::Length,
+            FinishReason::ToolCalls => Outcome::ToolCalls,
+            FinishReason::EndOfText | FinishReason::StopString(_) => Outcome::Stop,
+        };
+        self.close(outcome, 200, None, Some(finish.usage)).await?;
+        Ok(Next::Finished(finish))
+    }
+
+    async fn fail(&mut self, error: &ApiError) -> Result<(), ApiError> {
+        self.close(Outcome::Error, error.status.as_u16(), Some(error.message().to_owned()), None).await
     }
 
     fn add(&mut self, text: &str, tokens: &[Token]) {
@@ -176,6 +288,7 @@ impl Interaction {
         if let Some(Usage { prompt_tokens, completion_tokens, cached_tokens }) = usage {
             record.usage = TokenUsage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens, cached_tokens };
         }
+        record.tool_calls = self.tool_calls.iter().map(as_logged).collect();
         (record.finish_reason, record.status, record.error, record.duration_ms) = (outcome, status, error, milliseconds(started));
         place.write(*record).wait().await?;
         Ok(())
@@ -185,6 +298,7 @@ impl Interaction {
 impl Drop for Interaction {
     fn drop(&mut self) {
         if let Some(Open { place, mut record, started }) = self.open.take() {
+            record.tool_calls = self.tool_calls.iter().map(as_logged).collect();
             if std::thread::panicking() {
                 (record.finish_reason, record.status) = (Outcome::Error, 500);
             }
@@ -197,7 +311,7 @@ impl Drop for Interaction {
 
 /// A request with all its effective settings, as the log keeps it.
 fn normalize(request: &GenerateRequest) -> Map<String, Value> {
-    let GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint: _ } = request;
+    let GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint, tool_choice } = request;
     let mut object = Map::new();
     match prompt {
         // The record's own `prompt` is the text.
@@ -207,6 +321,7 @@ fn normalize(request: &GenerateRequest) -> Map<String, Value> {
             object.insert("messages".into(), json!(messages));
             if !tools.is_empty() {
                 object.insert("tools".into(), json!(tools));
+                object.insert("tool_choice".into(), tool_choice_as_asked(tool_choice));
             }
         }
     }
@@ -219,7 +334,31 @@ fn normalize(request: &GenerateRequest) -> Map<String, Value> {
     if let Some(alternatives) = logprobs {
         object.insert("logprobs".into(), (*alternatives).into());
     }
+    if let Some(constraint) = constraint {
+        let (field, value) = match constraint {
+            Constraint::JsonObject => ("response_format", json!({"type": "json_object"})),
+            Constraint::JsonSchema(schema) => ("response_format", json!({"type": "json_schema", "json_schema": {"schema": schema}})),
+            Constraint::Grammar(grammar) => ("grammar", json!(grammar)),
+            Constraint::Regex(regex) => ("regex", json!(regex)),
+        };
+        object.insert(field.into(), value);
+    }
     object
+}
+
+/// The choice in OpenAI's words.
+fn tool_choice_as_asked(choice: &ToolChoice) -> Value {
+    match choice {
+        ToolChoice::Auto => json!("auto"),
+        ToolChoice::None => json!("none"),
+        ToolChoice::Required => json!("required"),
+        ToolChoice::Named(name) => json!({"type": "function", "function": {"name": name}}),
+    }
+}
+
+/// A call in OpenAI's words.
+fn as_logged(call: &ToolCall) -> Value {
+    json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
 }
 
 /// A setting as people type it: widened to 64 bits, 0.95 would be told as 0.949999988079071.

@@ -51,8 +51,8 @@ pub(crate) async fn document() -> Response {
 /// What any route may answer instead: the daemon failed.
 pub(crate) struct AnyTime;
 
-/// What a request with a body may be refused with before an engine is asked.
-pub(crate) struct Reading;
+/// What a request for one of several things may be refused with: there is none of that name.
+pub(crate) struct Found;
 
 /// What a request to an engine may be refused with.
 pub(crate) struct Asking;
@@ -63,15 +63,15 @@ impl IntoResponses for AnyTime {
     }
 }
 
-impl IntoResponses for Reading {
+impl IntoResponses for Found {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        responses(&[FAILED, UNREADABLE])
+        responses(&[UNKNOWN])
     }
 }
 
 impl IntoResponses for Asking {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        responses(&[FAILED, UNREADABLE, UNANSWERED])
+        responses(&[FAILED, UNREADABLE, UNKNOWN, UNANSWERED])
     }
 }
 
@@ -131,12 +131,13 @@ const UNREADABLE: &[Refusal] = &[
     },
 ];
 
+const UNKNOWN: &[Refusal] = &[Refusal {
+    status: 404,
+    description: "No engine has this name",
+    examples: &[example("model_not_found", "there is no model `smolm`; there are smollm2; did you mean `smollm2`?", Some("model"))],
+}];
+
 const UNANSWERED: &[Refusal] = &[
-    Refusal {
-        status: 404,
-        description: "No engine has this name",
-        examples: &[example("model_not_found", "there is no model `smolm`; there are smollm2; did you mean `smollm2`?", Some("model"))],
-    },
     Refusal {
         status: 429,
         description: "Too many requests wait already",

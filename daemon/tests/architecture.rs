@@ -110,7 +110,7 @@ fn the_wire_is_serde_only() {
         all.any(|dependency| dependency["name"] == **name && dependency["optional"] == true)
     };
     let always: Vec<String> = dependencies(&wire, false).into_iter().filter(|name| !optional(name)).collect();
-    assert_eq!(always, ["serde"]);
+    assert_eq!(always, ["serde", "serde_json"]);
 }
 
 #[test]

@@ -65,6 +65,15 @@ impl EngineError {
         Self::InvalidRequest { param, message: message.into() }
     }
 
+    /// The same, about another field of the request.
+    #[must_use]
+    pub fn about(self, param: &'static str) -> Self {
+        match self {
+            Self::InvalidRequest { param: _, message } => Self::InvalidRequest { param, message },
+            other => other,
+        }
+    }
+
     /// The model failed in the middle of its work.
     pub fn failed(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Failed(Arc::from(cause.into()))

@@ -8,6 +8,7 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 
+use crate::chat::ToolCall;
 use crate::error::{EngineError, Result};
 use crate::request::TokenId;
 
@@ -24,8 +25,23 @@ pub enum TextEvent {
         /// The tokens this event accounts for.
         tokens: Vec<Token>,
     },
+    /// A piece of a call of a tool; the tokens it is made of come in [`TextEvent::Text`].
+    ToolCall(ToolCallPiece),
     /// The end, once and last.
     Finished(Finish),
+}
+
+/// A piece of a call of a tool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ToolCallPiece {
+    /// The call's place among those of the answer; the next one begins when this one is whole.
+    pub index: usize,
+    /// What the tool's answer will refer to, in the call's first piece.
+    pub id: Option<String>,
+    /// The tool's name, in the call's first piece.
+    pub name: Option<String>,
+    /// More of its arguments: JSON, as text.
+    pub arguments: String,
 }
 
 /// One generated token.
@@ -37,8 +53,19 @@ pub struct Token {
     pub bytes: Vec<u8>,
     /// The natural logarithm of the probability the model gave it, before any sampling setting; `None` unless asked for.
     pub logprob: Option<f32>,
-    /// The likeliest tokens at this place with their log probabilities, likeliest first; empty unless asked for.
-    pub top: Vec<(TokenId, f32)>,
+    /// The likeliest tokens at this place, likeliest first; empty unless asked for.
+    pub top: Vec<Alternative>,
+}
+
+/// A token that might have stood at a place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alternative {
+    /// Its number in the vocabulary.
+    pub id: TokenId,
+    /// The bytes it stands for.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of the probability the model gave it.
+    pub logprob: f32,
 }
 
 /// How a generation ended.
@@ -59,14 +86,17 @@ pub enum FinishReason {
     StopString(String),
     /// As many tokens as were allowed.
     Length,
+    /// The model has called tools and waits for their answers.
+    ToolCalls,
 }
 
 impl FinishReason {
-    /// `stop` or `length`, the words that OpenAI's API made standard.
+    /// `stop`, `length` or `tool_calls`, the words that OpenAI's API made standard.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::EndOfText | Self::StopString(_) => "stop",
             Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
         }
     }
 }
@@ -109,8 +139,23 @@ pub struct Completion {
     pub text: String,
     /// Its tokens.
     pub tokens: Vec<Token>,
+    /// The tools it calls.
+    pub tool_calls: Vec<ToolCall>,
     /// How it ended.
     pub finish: Finish,
+}
+
+impl ToolCallPiece {
+    /// Joins it to the calls so far.
+    pub fn add_to(&self, calls: &mut Vec<ToolCall>) {
+        if calls.len() <= self.index {
+            calls.resize(self.index + 1, ToolCall::default());
+        }
+        let call = &mut calls[self.index];
+        call.id.push_str(self.id.as_deref().unwrap_or_default());
+        call.name.push_str(self.name.as_deref().unwrap_or_default());
+        call.arguments.push_str(&self.arguments);
+    }
 }
 
 impl Generation {
@@ -130,14 +175,15 @@ impl Generation {
     /// # Errors
     /// The error the stream ended with.
     pub async fn collect(mut self) -> Result<Completion> {
-        let (mut text, mut tokens) = (String::new(), Vec::new());
+        let (mut text, mut tokens, mut tool_calls) = (String::new(), Vec::new(), Vec::new());
         while let Some(event) = self.next().await {
             match event? {
                 TextEvent::Text { text: piece, tokens: new } => {
                     text.push_str(&piece);
                     tokens.extend(new);
                 }
-                TextEvent::Finished(finish) => return Ok(Completion { text, tokens, finish }),
+                TextEvent::ToolCall(piece) => piece.add_to(&mut tool_calls),
+                TextEvent::Finished(finish) => return Ok(Completion { text, tokens, tool_calls, finish }),
             }
         }
         Err(EngineError::Stopped)
@@ -152,7 +198,7 @@ impl Stream for Generation {
             return Poll::Ready(None);
         }
         let event = ready!(self.events.as_mut().poll_next(cx)).unwrap_or(Err(EngineError::Stopped));
-        self.over = !matches!(event, Ok(TextEvent::Text { .. }));
+        self.over = matches!(event, Ok(TextEvent::Finished(_)) | Err(_));
         Poll::Ready(Some(event))
     }
 }

@@ -10,8 +10,8 @@
 //! - [`model`]: the seam for local engines
 //! - [`local`]: admission, the engine's thread, continuous batching
 //! - [`threads`], [`turn`]: how many threads compute, and whose turn it is
-//! - [`decoding`]: sampling, stop strings, whole characters
-//! - [`chat`]: conversations and chat templates
+//! - [`decoding`]: sampling, stop strings, whole characters, answers of a given form
+//! - [`chat`]: conversations, chat templates, calls of tools
 //! - [`hub`]: where model files come from
 //! - [`gpt2`]: GPT-2, its forward pass included
 //! - `llama`: GGUF on llama.cpp (feature `llama-cpp`)
@@ -36,8 +36,8 @@ pub mod threads;
 pub mod turn;
 
 pub use error::EngineError;
-pub use generation::{Beginning, Completion, Finish, FinishReason, Generation, TextEvent, Token, Usage};
+pub use generation::{Alternative, Beginning, Completion, Finish, FinishReason, Generation, TextEvent, Token, ToolCallPiece, Usage};
 pub use registry::{Backend, Engines, Opening};
-pub use request::{Constraint, GenerateRequest, MaxTokens, Prompt, Sampling, TokenId};
+pub use request::{Constraint, GenerateRequest, MaxTokens, Prompt, Sampling, TokenId, ToolChoice};
 pub use text_engine::{Capabilities, Circumstance, Determinism, Embedding, EngineInfo, Health, LogitRows, State, TextEngine};
 pub use threads::Threads;

@@ -23,6 +23,8 @@ pub struct GenerateRequest {
     pub logprobs: Option<usize>,
     /// What form the answer must have.
     pub constraint: Option<Constraint>,
+    /// Whether the model calls one of the conversation's tools.
+    pub tool_choice: ToolChoice,
 }
 
 /// What the text continues.
@@ -41,12 +43,26 @@ pub enum Prompt {
     },
 }
 
+/// Whether the model calls a tool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// As it sees fit.
+    #[default]
+    Auto,
+    /// It doesn't, and isn't told of them.
+    None,
+    /// It calls one.
+    Required,
+    /// It calls this one.
+    Named(String),
+}
+
 /// How many tokens an answer may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MaxTokens {
-    /// The request insists: refused when the context can't hold it.
+    /// The request insists: refused when the context can't hold it. 0: the prompt is only checked and measured.
     Exactly(usize),
-    /// A default: lowered to the room that the prompt leaves.
+    /// A default, at least 1: lowered to the room that the prompt leaves.
     AtMost(usize),
     /// Whatever room the prompt leaves.
     Remaining,
@@ -113,6 +129,38 @@ pub enum Constraint {
     Regex(String),
 }
 
+impl Constraint {
+    /// The field of a request that holds it.
+    pub fn param(&self) -> &'static str {
+        match self {
+            Self::JsonObject | Self::JsonSchema(_) => "response_format",
+            Self::Grammar(_) => "grammar",
+            Self::Regex(_) => "regex",
+        }
+    }
+
+    /// What it is called in a sentence.
+    pub(crate) fn noun(&self) -> &'static str {
+        match self {
+            Self::JsonObject | Self::JsonSchema(_) => "schema",
+            Self::Grammar(_) => "grammar",
+            Self::Regex(_) => "regular expression",
+        }
+    }
+}
+
+/// The seed of one of several answers to the same request. The first one's is the request's own, so an answer alone and the first of
+/// several are the same; the others' are mixed from both (SplitMix64, Steele et al. 2014), below 2^53 so that JavaScript reads them exactly.
+pub fn seed_of_choice(seed: u64, choice: usize) -> u64 {
+    if choice == 0 {
+        return seed;
+    }
+    let mut mixed = seed.wrapping_add((choice as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (mixed ^ (mixed >> 31)) >> 11
+}
+
 /// Stop strings a request may have.
 pub const MAX_STOPS: usize = 16;
 /// Bytes a stop string may have.
@@ -132,6 +180,7 @@ impl GenerateRequest {
             stop: Vec::new(),
             logprobs: None,
             constraint: None,
+            tool_choice: ToolChoice::Auto,
         }
     }
 
@@ -152,7 +201,7 @@ impl GenerateRequest {
             }
             _ => {}
         }
-        if let MaxTokens::Exactly(0) | MaxTokens::AtMost(0) = self.max_tokens {
+        if let MaxTokens::AtMost(0) = self.max_tokens {
             return Err(EngineError::invalid("max_tokens", "max_tokens is 0; it must be at least 1"));
         }
         if self.stop.len() > MAX_STOPS {

@@ -8,9 +8,9 @@ use futures_core::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
-use crate::generation::Generation;
+use crate::generation::{Generation, Token};
 use crate::model::Logits;
-use crate::request::{GenerateRequest, TokenId};
+use crate::request::{GenerateRequest, Prompt, TokenId, seed_of_choice};
 
 /// Something that turns a prompt into text.
 #[async_trait]
@@ -26,6 +26,46 @@ pub trait TextEngine: Send + Sync {
     /// # Errors
     /// Whatever of [`EngineError`] makes the request pointless or untimely.
     async fn generate(&self, request: GenerateRequest) -> Result<Generation>;
+
+    /// Begins several generations from one request, each with the seed that [`seed_of_choice`] gives it: either all of them or none.
+    /// An engine that can reads their prompt once.
+    ///
+    /// # Errors
+    /// As [`TextEngine::generate`].
+    async fn choices(&self, request: GenerateRequest, count: usize) -> Result<Vec<Generation>> {
+        let mut generations = Vec::with_capacity(count);
+        for choice in 0..count {
+            let mut request = request.clone();
+            request.sampling.seed = request.sampling.seed.map(|seed| seed_of_choice(seed, choice));
+            generations.push(self.generate(request).await?);
+        }
+        Ok(generations)
+    }
+
+    /// Reads a prompt for what the model thinks of each of its tokens after those before it. `alternatives`: how many of the likeliest
+    /// tokens are told beside each. Of the first token, which follows nothing, nothing is known.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`], or [`EngineError::InvalidRequest`] as [`TextEngine::logits`].
+    async fn score(&self, _prompt: &Prompt, _alternatives: usize) -> Result<Vec<Token>> {
+        Err(self.unsupported("log probabilities of a prompt"))
+    }
+
+    /// The bytes each of these tokens stands for.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`], or [`EngineError::InvalidRequest`] for a token outside the vocabulary.
+    async fn token_bytes(&self, _tokens: &[TokenId]) -> Result<Vec<Vec<u8>>> {
+        Err(self.unsupported("detokenize"))
+    }
+
+    /// Tokens that the model expects before a plain text.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] where the engine doesn't know its vocabulary.
+    async fn prompt_prefix(&self) -> Result<Vec<TokenId>> {
+        Err(self.unsupported("tokenize"))
+    }
 
     /// The tokens of a text, without any that the model puts in front of a prompt.
     ///

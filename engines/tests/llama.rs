@@ -72,7 +72,7 @@ fn text_of(vocabulary: &dyn Vocabulary, tokens: &[TokenId]) -> String {
 }
 
 fn message(role: &str, content: &str) -> ChatMessage {
-    ChatMessage { role: role.into(), content: content.into() }
+    ChatMessage::new(role, content)
 }
 
 fn user(content: &str) -> Vec<ChatMessage> {

@@ -167,5 +167,5 @@ fn say(text: &str) {
 }
 
 fn message(role: &str, content: String) -> Message {
-    Message { role: role.into(), content }
+    Message::text(role, content)
 }

@@ -212,6 +212,7 @@ mod tests {
             timestamp: "2026-01-02T03:04:05.678901234Z".parse().unwrap(),
             prompt: prompt.into(),
             response: "b\n".into(),
+            tool_calls: Vec::new(),
             id: "an-id".into(),
             seq: 0,
             endpoint: "/generate".into(),

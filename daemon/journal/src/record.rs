@@ -13,6 +13,9 @@ pub struct Record {
     pub prompt: String,
     /// The text that was generated.
     pub response: String,
+    /// The tools it called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<serde_json::Value>,
     /// The interaction's name.
     pub id: String,
     /// Its place in the log, from 1, without gaps; the journal fills it in.
@@ -72,6 +75,9 @@ pub enum Outcome {
     Stop,
     /// As many tokens as were allowed.
     Length,
+    /// The model has called tools.
+    #[serde(rename = "tool_calls")]
+    ToolCalls,
     /// The client left.
     Cancelled,
     /// The engine failed.

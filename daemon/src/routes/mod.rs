@@ -3,7 +3,9 @@
 mod models;
 mod native;
 mod openai;
+mod request_id;
 mod status;
+mod tokens;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,13 +87,22 @@ impl App {
     }
 }
 
+/// Refuses a request for an answer of no tokens.
+fn refuse_no_tokens(param: &str, max_tokens: Option<usize>) -> Result<(), ApiError> {
+    if max_tokens == Some(0) { Err(ApiError::invalid(Some(param), format!("{param} is 0; it must be at least 1"))) } else { Ok(()) }
+}
+
 /// All routes, each with its part of `/openapi.json`.
 pub(crate) fn documented() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::Frame::openapi())
         .routes(routes!(native::generate))
         .routes(routes!(native::stream_generate))
+        .routes(routes!(openai::completions::complete))
         .routes(routes!(openai::chat::complete))
+        .routes(routes!(tokens::tokenize))
+        .routes(routes!(tokens::detokenize))
         .routes(routes!(models::list))
+        .routes(routes!(models::retrieve))
         .routes(routes!(status::health))
         .routes(routes!(status::ready))
         .routes(routes!(openapi::document))
@@ -108,5 +119,6 @@ pub fn router(app: App) -> Router {
             tracing::error!(reason, "a handler panicked");
             ApiError::internal().into_response()
         }))
+        .layer(axum::middleware::from_fn(request_id::echo))
         .with_state(app)
 }

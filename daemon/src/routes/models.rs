@@ -1,26 +1,45 @@
 //! `/v1/models`: the engines there are.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use minivault_engines::{Circumstance, TextEngine};
 use minivault_wire::models::{LoadedModel, Model, ModelDetails, ModelList};
 
 use super::App;
 use crate::engine_table::{Entrant, Phase};
-use crate::openapi::AnyTime;
+use crate::error::ApiError;
+use crate::openapi::{AnyTime, Found};
 
 /// All engines of the configuration, the default one first.
 #[utoipa::path(get, path = "/v1/models", tag = "openai", responses((status = 200, description = "The engines", body = ModelList), AnyTime))]
 pub(super) async fn list(State(app): State<App>) -> Json<ModelList> {
-    let default = app.engines.default_name();
-    let model = |entrant: Entrant<'_>| Model {
+    let models = app.engines.entrants().into_iter().map(|entrant| model(&app, &entrant));
+    Json(ModelList { object: "list".into(), data: models.collect() })
+}
+
+/// One of them, by its name or by another one that stands for it.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{id}",
+    tag = "openai",
+    params(("id" = String, Path, description = "What a request's `model` says")),
+    responses((status = 200, description = "The engine", body = Model), Found, AnyTime)
+)]
+pub(super) async fn retrieve(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Model>, ApiError> {
+    let name = app.engines.resolve(Some(&id))?;
+    let entrants = app.engines.entrants();
+    let entrant = entrants.iter().find(|entrant| entrant.name == name);
+    entrant.map(|entrant| Json(model(&app, entrant))).ok_or_else(ApiError::internal)
+}
+
+fn model(app: &App, entrant: &Entrant<'_>) -> Model {
+    Model {
         id: entrant.name.to_owned(),
         object: "model".into(),
         created: app.started,
         owned_by: "minivault".into(),
-        minivault: Some(details(&entrant, entrant.name == default)),
-    };
-    Json(ModelList { object: "list".into(), data: app.engines.entrants().into_iter().map(model).collect() })
+        minivault: Some(details(entrant, entrant.name == app.engines.default_name())),
+    }
 }
 
 fn details(entrant: &Entrant<'_>, default: bool) -> ModelDetails {

@@ -7,13 +7,13 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use minivault_engines::generation::Finish;
-use minivault_engines::{GenerateRequest, MaxTokens, Prompt, Sampling, Usage};
+use minivault_engines::{GenerateRequest, MaxTokens, Prompt, Sampling, ToolChoice, Usage};
 use minivault_wire::native::{self, Done, GenerateAnswer, GenerateBody, Piece};
 
-use super::App;
+use super::{App, refuse_no_tokens};
 use crate::body::JsonBody;
 use crate::error::ApiError;
-use crate::interaction::{Interaction, Next, Question};
+use crate::interaction::{Answer, Interaction, Next, Question};
 use crate::openapi::Asking;
 
 /// Continues a prompt; the whole answer at once.
@@ -27,8 +27,8 @@ use crate::openapi::Asking;
 pub(super) async fn generate(State(app): State<App>, JsonBody(body): JsonBody<GenerateBody>) -> Result<Json<GenerateAnswer>, ApiError> {
     let (question, mut response) = question(&app, "/generate", body)?;
     let mut interaction = Interaction::begin(&app, question).await?;
-    let (text, finish) = interaction.collect().await?;
-    response.push_str(&text);
+    let Answer { piece, finish } = interaction.collect().await?;
+    response.push_str(&piece.text);
     Ok(Json(GenerateAnswer { response, done: done(&interaction, &finish) }))
 }
 
@@ -66,7 +66,9 @@ fn events(mut interaction: Interaction, echo: String) -> Response {
         }
         loop {
             match interaction.next().await {
-                Ok(Next::Text(text)) => yield piece(text),
+                Ok(Next::Text(more)) => yield piece(more.text),
+                // Without tools there are no calls.
+                Ok(Next::ToolCall(_)) => {}
                 Ok(Next::Finished(finish)) => {
                     yield Event::default().event("done").json_data(done(&interaction, &finish));
                     return;
@@ -91,7 +93,8 @@ fn plain_text(mut interaction: Interaction, echo: String) -> Response {
         yield Ok::<_, std::io::Error>(Bytes::from(echo));
         loop {
             match interaction.next().await {
-                Ok(Next::Text(text)) => yield Ok(Bytes::from(text)),
+                Ok(Next::Text(more)) => yield Ok(Bytes::from(more.text)),
+                Ok(Next::ToolCall(_)) => {}
                 Ok(Next::Finished(_)) => return,
                 Err(error) => {
                     yield Err(std::io::Error::other(error.message().to_owned()));
@@ -112,6 +115,7 @@ fn wants_plain_text(headers: &HeaderMap) -> bool {
 /// The question for the engine, and the text that stands in front of the answer.
 fn question(app: &App, endpoint: &'static str, body: GenerateBody) -> Result<(Question, String), ApiError> {
     app.check_prompt_bytes("prompt", body.prompt.len())?;
+    refuse_no_tokens("max_tokens", body.max_tokens)?;
     let defaults = &app.generation;
     let sampling = Sampling {
         temperature: body.temperature.unwrap_or(defaults.temperature),
@@ -130,10 +134,11 @@ fn question(app: &App, endpoint: &'static str, body: GenerateBody) -> Result<(Qu
         stop: body.stop.map(Into::into).unwrap_or_default(),
         logprobs: None,
         constraint: None,
+        tool_choice: ToolChoice::Auto,
     };
     let form = [("echo".to_owned(), body.echo.unwrap_or(false).into())].into_iter().collect();
     let id = uuid::Uuid::now_v7().to_string();
-    Ok((Question { id, endpoint, model: body.model, request, form }, echo))
+    Ok((Question { id, endpoint, model: body.model, requests: vec![request], choices: 1, form }, echo))
 }
 
 fn done(interaction: &Interaction, finish: &Finish) -> Done {

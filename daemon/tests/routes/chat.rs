@@ -15,7 +15,7 @@ async fn messages_go_in_and_text_comes_out() {
     let (status, answer) = daemon.ask("/v1/chat/completions", &conversation()).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     assert_eq!((&answer["object"], &answer["model"]), (&json!("chat.completion"), &json!("scripted")));
-    let expected = json!([{"index": 0, "message": {"role": "assistant", "content": " fine.\n"}, "finish_reason": "stop"}]);
+    let expected = json!([{"index": 0, "message": {"role": "assistant", "content": " fine.\n", "refusal": null}, "logprobs": null, "finish_reason": "stop"}]);
     assert_eq!(answer["choices"], expected);
     let line = daemon.log().pop().unwrap();
     assert_eq!(line["prompt"], "Be kind.\n\nUser: How are you?\n\nAssistant:", "the log has the rendered text");
@@ -53,4 +53,61 @@ async fn a_stream_speaks_openais_dialect() {
     assert_eq!(finish["choices"][0]["finish_reason"], "stop");
     assert_eq!((&usage["choices"], &usage["usage"]["prompt_tokens"]), (&json!([]), &json!(40)));
     assert!(chunks.iter().all(|chunk| chunk["id"] == chunks[0]["id"] && chunk["object"] == "chat.completion.chunk"));
+}
+
+#[tokio::test]
+async fn several_answers_and_what_the_model_thought_of_them() {
+    let daemon = Daemon::reciting("Assistant: fine.\n\nUser: ").await;
+    let mut body = conversation();
+    for (field, value) in
+        [("n", json!(3)), ("seed", json!(-5)), ("temperature", json!(1.5)), ("logprobs", json!(true)), ("top_logprobs", json!(2))]
+    {
+        body[field] = value;
+    }
+    body["max_completion_tokens"] = json!(5);
+    let (status, answer) = daemon.ask("/v1/chat/completions", &body).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let choices = answer["choices"].as_array().unwrap();
+    assert_eq!((choices.len(), &answer["usage"]["completion_tokens"]), (3, &json!(15)));
+    for choice in choices {
+        let tokens = choice["logprobs"]["content"].as_array().unwrap();
+        let text: String = tokens.iter().map(|token| token["token"].as_str().unwrap()).collect();
+        assert_eq!(json!(text), choice["message"]["content"]);
+        for token in tokens {
+            assert_eq!(token["bytes"], json!(token["token"].as_str().unwrap().as_bytes()));
+            let top = token["top_logprobs"].as_array().unwrap();
+            assert!(top.len() == 2 && top[0]["logprob"].as_f64() >= top[1]["logprob"].as_f64(), "{token}");
+            assert!(token["logprob"].as_f64() <= top[0]["logprob"].as_f64());
+        }
+    }
+    body["stream"] = json!(true);
+    let events = events_of(daemon.post("/v1/chat/completions", &body).await).await;
+    let chunks: Vec<Value> = events.iter().filter_map(|(_, data)| serde_json::from_str(data).ok()).collect();
+    for choice in choices {
+        let own: Vec<&Value> = chunks.iter().map(|chunk| &chunk["choices"][0]).filter(|own| own["index"] == choice["index"]).collect();
+        let text: String = own.iter().filter_map(|own| own["delta"]["content"].as_str()).collect();
+        assert_eq!(json!(text), choice["message"]["content"]);
+        let told: Vec<&Value> = own.iter().filter_map(|own| own["logprobs"]["content"].as_array()).flatten().collect();
+        assert_eq!(json!(told), choice["logprobs"]["content"]);
+    }
+}
+
+#[tokio::test]
+async fn a_bias_forbids_a_token() {
+    let daemon = Daemon::reciting("Assistant: fine.\n\nUser: ").await;
+    let mut body = conversation();
+    (body["logit_bias"], body["max_tokens"]) = (json!({"102": -100}), json!(3));
+    let (_, answer) = daemon.ask("/v1/chat/completions", &body).await;
+    let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(text.starts_with(' ') && !text.contains('f'), "{text:?}");
+}
+
+#[tokio::test]
+async fn content_comes_in_parts_too() {
+    let daemon = Daemon::reciting("Assistant: fine.\n\nUser: ").await;
+    let parts = json!([{"type": "text", "text": "How"}, {"type": "text", "text": "are you?"}]);
+    let body = json!({"messages": [{"role": "developer", "content": "Be kind."}, {"role": "user", "content": parts}], "max_tokens": 1});
+    let (status, answer) = daemon.ask("/v1/chat/completions", &body).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(daemon.log().pop().unwrap()["prompt"], "Be kind.\n\nUser: How\nare you?\n\nAssistant:");
 }

@@ -4,7 +4,10 @@
 mod support;
 
 mod chat;
+mod completions;
+mod forms;
 mod lifecycle;
 mod native;
 mod refusals;
 mod reports;
+mod tokens;

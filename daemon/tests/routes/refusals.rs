@@ -140,14 +140,90 @@ async fn chat_bodies_are_checked_too() {
     }
     let conversation = |extra: &str| format!(r#"{{"messages": [{{"role": "user", "content": "a"}}], {extra}}}"#);
     for (name, extra) in [
-        ("tools", r#""tools": [{"type": "function", "function": {"name": "f"}}]"#),
-        ("n", r#""n": 2"#),
-        ("response_format", r#""response_format": {"type": "json_object"}"#),
-        ("logprobs", r#""logprobs": true"#),
-        ("logit_bias", r#""logit_bias": {"5": -100}"#),
+        ("modalities", r#""modalities": ["text", "audio"], "audio": {"voice": "ash", "format": "wav"}"#),
+        ("web_search_options", r#""web_search_options": {"search_context_size": "low"}"#),
     ] {
         check(&daemon, json_request(path, conversation(extra)), 501, "unsupported", &[&format!("`{name}`")]).await;
     }
-    let plain = conversation(r#""tools": [], "n": 1, "response_format": {"type": "text"}, "logprobs": false, "user": "me""#);
+    let tools = conversation(r#""tools": [{"type": "function", "function": {"name": "f"}}]"#);
+    check(&daemon, json_request(path, tools), 501, "unsupported", &["engine `", "doesn't support tools"]).await;
+    let image = json!({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]});
+    check(&daemon, json_request(path, image.to_string()), 501, "unsupported", &["messages[0].content[0] is `image_url`"]).await;
+    for (extra, message) in [
+        (r#""n": 0"#, "n is 0"),
+        (r#""n": 129"#, "at most 128"),
+        (r#""n": 100"#, "between 1 and 8"),
+        (r#""top_logprobs": 2"#, "top_logprobs is 2 and logprobs isn't true"),
+        (r#""logprobs": true, "top_logprobs": 21"#, "logprobs is 21"),
+        (r#""logit_bias": {"cat": 5}"#, "`cat`"),
+        (r#""logit_bias": {"999": 5}"#, "token 999"),
+        (r#""logit_bias": {"5": -101}"#, "between -100 and 100"),
+        (r#""max_tokens": 0"#, "max_tokens is 0"),
+        (r#""max_completion_tokens": 0"#, "max_completion_tokens is 0"),
+        (r#""response_format": {"type": "xml"}"#, "`xml`"),
+        (r#""response_format": {"type": "json_schema", "json_schema": {"schema": {"uniqueItems": true}}}"#, "uniqueItems"),
+        (r#""grammar": "start: missing""#, "missing"),
+        (r#""regex": "(""#, "the regular expression can't be followed"),
+        (r#""tools": [{"type": "web_search"}]"#, "`web_search`"),
+        (r#""tools": [], "tool_choice": "required""#, "there are no tools"),
+        (r#""tool_choice": "perhaps""#, "`perhaps`"),
+        (r#""seed": 1.5"#, "seed must be a whole number"),
+    ] {
+        check(&daemon, json_request(path, conversation(extra)), 400, "invalid_request", &[message]).await;
+    }
+    assert!(daemon.log().is_empty(), "a refused request isn't logged");
+    let plain = conversation(
+        r#""tools": [], "n": 1, "response_format": {"type": "text"}, "logprobs": false, "user": "me", "store": true, "seed": -5,
+           "service_tier": "auto", "parallel_tool_calls": true, "reasoning_effort": "low", "modalities": ["text"], "logit_bias": {"foo": 0}"#,
+    );
     assert_eq!(daemon.send(json_request(path, plain)).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn completion_bodies_are_checked_too() {
+    let daemon = Daemon::reciting("abc").await;
+    let path = "/v1/completions";
+    check(&daemon, json_request(path, "{}"), 400, "invalid_request", &["`prompt` is missing"]).await;
+    let of = |extra: &str| json_request(path, format!(r#"{{"prompt": "a", {extra}}}"#));
+    for (extra, message) in [
+        (r#""max_tokens": 0"#, "max_tokens is 0"),
+        (r#""n": 3, "best_of": 2"#, "best_of is 2 and n is 3"),
+        (r#""n": 2, "best_of": 3, "stream": true"#, "equal it in a stream"),
+        (r#""n": 200"#, "at most 128"),
+        (r#""logprobs": 21"#, "logprobs is 21"),
+        (r#""stop": """#, "stop string is empty"),
+    ] {
+        check(&daemon, of(extra), 400, "invalid_request", &[message]).await;
+    }
+    check(&daemon, of(r#""suffix": "!""#), 501, "unsupported", &["`suffix`"]).await;
+    let with = |prompt: &str| json_request(path, format!(r#"{{"prompt": {prompt}, "echo": true, "max_tokens": 0, "logprobs": 1}}"#));
+    for (prompt, message) in [
+        ("[]", "1 to 128 entries"),
+        ("7", "a string, a list of strings"),
+        ("[[1, 2], []]", "prompt is empty"),
+        ("[\"a\", \"\"]", "prompt is empty"),
+        ("[999]", "token 999"),
+    ] {
+        check(&daemon, with(prompt), 400, "invalid_request", &[message]).await;
+    }
+    check(&daemon, with(&format!("{:?}", "x".repeat(513))), 400, "context_length_exceeded", &["513"]).await;
+    assert!(daemon.log().is_empty(), "a refused request isn't logged");
+    assert_eq!(daemon.send(of(r#""best_of": 0, "suffix": null, "logprobs": null"#)).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn every_answer_carries_a_request_id() {
+    let daemon = Daemon::reciting("abc").await;
+    let taken = Request::get("/health").header("x-request-id", "mine-7").body(Body::empty()).unwrap();
+    assert_eq!(daemon.send(taken).await.headers()["x-request-id"], "mine-7");
+    let mut ids = Vec::new();
+    for path in ["/v1/models", "/nowhere", "/generate"] {
+        let response = daemon.send(Request::get(path).body(Body::empty()).unwrap()).await;
+        ids.push(response.headers()["x-request-id"].to_str().unwrap().to_owned());
+    }
+    let long = Request::get("/health").header("x-request-id", "x".repeat(129)).body(Body::empty()).unwrap();
+    ids.push(daemon.send(long).await.headers()["x-request-id"].to_str().unwrap().to_owned());
+    assert!(ids.iter().all(|id| id.len() == 32), "{ids:?}");
+    ids.dedup();
+    assert_eq!(ids.len(), 4, "{ids:?}");
 }

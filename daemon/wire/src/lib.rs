@@ -1,16 +1,25 @@
 //! The JSON that crosses MiniVault's HTTP border, for the daemon and for clients alike.
 //!
 //! - [`native`][]: `/generate` and `/stream-generate`
-//! - [`chat`][]: `/v1/chat/completions`
+//! - [`chat`][]: `/v1/chat/completions`; [`tools`][]: what a model may call there
+//! - [`completions`][]: `/v1/completions`
+//! - [`format`][], [`sampling`][], [`usage`][]: what several of OpenAI's bodies share
 //! - [`models`][]: `/v1/models`
+//! - [`tokens`][]: `/tokenize` and `/detokenize`
 //! - [`status`][]: `/health` and `/ready`
 //! - [`error`][]: the one error body
 
 pub mod chat;
+pub mod completions;
 pub mod error;
+pub mod format;
 pub mod models;
 pub mod native;
+pub mod sampling;
 pub mod status;
 mod stop;
+pub mod tokens;
+pub mod tools;
+pub mod usage;
 
 pub use stop::Stop;

@@ -3,8 +3,9 @@
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, Error as JinjaError, ErrorKind, Value, context};
+use serde_json::json;
 
-use super::{ChatMessage, RenderedChat};
+use super::{ChatMessage, RenderedChat, ToolCall, ToolForm};
 use crate::error::{EngineError, Result};
 use crate::model::Specials;
 
@@ -22,7 +23,8 @@ pub struct ChatTemplate {
     begin: String,
     end: String,
     control_names: Vec<String>,
-    knows_tools: bool,
+    /// `None`: it knows no tools.
+    tool_form: Option<ToolForm>,
 }
 
 impl ChatTemplate {
@@ -32,10 +34,11 @@ impl ChatTemplate {
     /// # Errors
     /// [`EngineError::Unavailable`] with Jinja's complaint.
     pub fn new(source: String, begin: String, end: String, control_names: impl IntoIterator<Item = String>) -> Result<Self> {
-        let knows_tools = source.contains("tools");
+        let tool_form = source.contains("tools").then(|| ToolForm::of_template(&source));
         let mut environment = Environment::new();
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_fuel(Some(FUEL));
+        environment.add_filter("tojson", super::json::as_python_writes_it);
         environment.set_syntax(whitespace_as_transformers());
         environment.add_function("raise_exception", |message: String| -> Result<Value, JinjaError> {
             Err(JinjaError::new(ErrorKind::InvalidOperation, message))
@@ -49,7 +52,7 @@ impl ChatTemplate {
             .map_err(|error| EngineError::Unavailable(format!("the model's chat template can't be read: {error:#}")))?;
         let mut control_names: Vec<String> = control_names.into_iter().filter(|name| name.chars().count() > 1).collect();
         control_names.sort_unstable_by_key(|name| std::cmp::Reverse(name.len()));
-        Ok(Self { environment, begin, end, control_names, knows_tools })
+        Ok(Self { environment, begin, end, control_names, tool_form })
     }
 
     /// Renders a conversation, ready for the assistant's next words.
@@ -57,26 +60,59 @@ impl ChatTemplate {
     /// # Errors
     /// [`EngineError::InvalidRequest`] with the template's own complaint, [`EngineError::Unsupported`] where it knows no tools.
     pub fn render(&self, messages: &[ChatMessage], tools: &[serde_json::Value]) -> Result<RenderedChat> {
-        if !tools.is_empty() && !self.knows_tools {
+        if !tools.is_empty() && self.tool_form.is_none() {
             return Err(EngineError::Unsupported { engine: String::new(), what: "tools: the model's chat template knows none".into() });
         }
-        let guarded: Vec<ChatMessage> =
-            messages.iter().map(|message| ChatMessage { role: self.guard(&message.role), content: self.guard(&message.content) }).collect();
+        let guarded: Vec<serde_json::Value> = messages.iter().map(|message| self.guarded_message(message)).collect();
+        let told_of_tools = !tools.is_empty();
+        let tools: Vec<serde_json::Value> = tools.iter().map(|tool| self.guarded_value(tool)).collect();
         let template = self.environment.get_template("chat").map_err(EngineError::failed)?;
-        let tools = if tools.is_empty() { Value::UNDEFINED } else { Value::from(Serde(tools)) };
+        let length = guarded.iter().chain(&tools).map(|value| value.to_string().len()).sum::<usize>();
+        let tools = if told_of_tools { Value::from(Serde(tools)) } else { Value::UNDEFINED };
         let text = template
             .render(context! { messages => Serde(guarded), tools, bos_token => &self.begin, eos_token => &self.end, add_generation_prompt => true })
             .map_err(|error| {
                 let reason = error.detail().map_or_else(|| error.to_string(), ToOwned::to_owned);
                 EngineError::invalid("messages", format!("the model's chat template refuses these messages: {reason}"))
             })?;
-        let written: usize = messages.iter().map(|message| message.content.len()).sum();
-        if text.len() > OVERHEAD + 8 * written {
+        if text.len() > OVERHEAD + 8 * length {
             let message =
-                format!("the model's chat template makes {} bytes of {written}; the limit is {}", text.len(), OVERHEAD + 8 * written);
+                format!("the model's chat template makes {} bytes of {length}; the limit is {}", text.len(), OVERHEAD + 8 * length);
             return Err(EngineError::invalid("messages", message));
         }
-        Ok(RenderedChat { pieces: text.split(SPLIT).map(ToOwned::to_owned).collect(), specials: Specials::Parse, stop: Vec::new() })
+        let pieces = text.split(SPLIT).map(ToOwned::to_owned).collect();
+        let tool_form = self.tool_form.filter(|_| told_of_tools);
+        Ok(RenderedChat { pieces, specials: Specials::Parse, stop: Vec::new(), tool_form })
+    }
+
+    /// A message in the form that templates are written for: OpenAI's, but with arguments as an object.
+    fn guarded_message(&self, message: &ChatMessage) -> serde_json::Value {
+        let ChatMessage { role, content, tool_calls, tool_call_id } = message;
+        let mut guarded = json!({"role": self.guard(role), "content": self.guard(content)});
+        if !tool_calls.is_empty() {
+            let calls = tool_calls.iter().map(|ToolCall { id, name, arguments }| {
+                let object = serde_json::from_str(arguments).ok().filter(serde_json::Value::is_object);
+                let arguments = object.unwrap_or_else(|| arguments.as_str().into());
+                self.guarded_value(&json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}))
+            });
+            guarded["tool_calls"] = calls.collect();
+        }
+        if let Some(id) = tool_call_id {
+            guarded["tool_call_id"] = self.guard(id).into();
+        }
+        guarded
+    }
+
+    /// A value with all its words guarded.
+    fn guarded_value(&self, value: &serde_json::Value) -> serde_json::Value {
+        match value {
+            serde_json::Value::String(text) => self.guard(text).into(),
+            serde_json::Value::Array(items) => items.iter().map(|item| self.guarded_value(item)).collect(),
+            serde_json::Value::Object(members) => {
+                members.iter().map(|(name, member)| (self.guard(name), self.guarded_value(member))).collect()
+            }
+            other => other.clone(),
+        }
     }
 
     /// The text with every spelling of a control token split after its first character.
@@ -114,7 +150,7 @@ mod tests {
     }
 
     fn user(content: &str) -> Vec<ChatMessage> {
-        vec![ChatMessage { role: "user".into(), content: content.into() }]
+        vec![ChatMessage::new("user", content)]
     }
 
     #[test]

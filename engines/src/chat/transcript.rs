@@ -12,7 +12,7 @@ use crate::model::Specials;
 /// [`EngineError::InvalidRequest`] for a role other than `system`, `developer`, `user` and `assistant`.
 pub fn render_transcript(messages: &[ChatMessage]) -> Result<RenderedChat> {
     let mut text = String::new();
-    for ChatMessage { role, content } in messages {
+    for ChatMessage { role, content, .. } in messages {
         let speaker = match role.as_str() {
             "system" | "developer" => "",
             "user" => "User: ",
@@ -28,7 +28,7 @@ pub fn render_transcript(messages: &[ChatMessage]) -> Result<RenderedChat> {
     }
     text.push_str("Assistant:");
     // It has no control tokens of its own, so whatever looks like one is a person's.
-    Ok(RenderedChat { pieces: vec![text], specials: Specials::Literal, stop: vec!["\nUser:".to_owned()] })
+    Ok(RenderedChat { pieces: vec![text], specials: Specials::Literal, stop: vec!["\nUser:".to_owned()], tool_form: None })
 }
 
 #[cfg(test)]
@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn a_transcript_ends_where_the_assistant_speaks() {
-        let message = |role: &str, content: &str| ChatMessage { role: role.into(), content: content.into() };
+        let message = |role: &str, content: &str| ChatMessage::new(role, content);
         let chat = [message("system", "Be brief."), message("user", "Hi"), message("assistant", "Hello."), message("user", "Who are you?")];
         let rendered = render_transcript(&chat).unwrap();
         assert_eq!(rendered.text(), "Be brief.\n\nUser: Hi\n\nAssistant: Hello.\n\nUser: Who are you?\n\nAssistant:");

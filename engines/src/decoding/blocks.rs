@@ -71,15 +71,16 @@ impl Blocks {
         (block + logits[block..].iter().position(|&logit| logit == maximum).unwrap_or(0)) as TokenId
     }
 
-    /// A logit that at least `count` tokens reach, close to the highest such; less than any other where that isn't known.
+    /// A logit that at least `count` tokens reach, close to the highest such; less than any other where that isn't known. Tokens that are
+    /// impossible, at minus infinity, don't count.
     pub fn bound(&mut self, count: usize) -> f32 {
         // So many blocks each hold a token that reaches the smallest of their maxima.
         if count == 0 || count > self.maxima.len() {
-            return f32::NEG_INFINITY;
+            return f32::MIN;
         }
         self.order.clear();
         self.order.extend_from_slice(&self.maxima);
-        *self.order.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1
+        self.order.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1.max(f32::MIN)
     }
 
     /// Adds the tokens whose logits lie from `bound` to below `ceiling`.

@@ -2,6 +2,7 @@
 
 use super::blocks::{Blocks, Candidates};
 use super::weights::{Softmax, Weights};
+use crate::error::Result;
 use crate::request::TokenId;
 
 /// What the model thought of one place.
@@ -32,5 +33,50 @@ impl Opinion {
     /// With the token chosen, by the logit that the model gave it.
     pub fn of(self, logit: f32) -> Logprobs {
         Logprobs { chosen: logit - self.normalizer, top: self.top }
+    }
+}
+
+/// Log probabilities of given tokens. Its memory is kept from row to row.
+#[derive(Debug, Default)]
+pub struct Scorer {
+    blocks: Blocks,
+    candidates: Candidates,
+    weights: Weights,
+}
+
+impl Scorer {
+    /// What a row of logits, one for each token of the vocabulary, says of a token and of the `alternatives` likeliest ones.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`](crate::EngineError::Failed) when the logits are not numbers.
+    pub fn score(&mut self, logits: &[f32], token: TokenId, alternatives: usize) -> Result<Logprobs> {
+        let Self { blocks, candidates, weights } = self;
+        blocks.read(logits)?;
+        Ok(Opinion::new(logits, alternatives, blocks, candidates, weights).of(logits[token as usize]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_probabilities_are_those_of_a_full_softmax() {
+        let mut noise = 1u32;
+        let mut random = || {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 8) as f32 / (1 << 24) as f32
+        };
+        for width in [1, 7, 257, 50_257] {
+            let logits: Vec<f32> = (0..width).map(|_| random() * 40.0 - 20.0).collect();
+            let maximum = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let total: f64 = logits.iter().map(|&logit| f64::from(logit - maximum).exp()).sum();
+            let exact = |id: TokenId| f64::from(logits[id as usize] - maximum) - total.ln();
+            let token = (width / 2) as TokenId;
+            let Logprobs { chosen, top } = Scorer::default().score(&logits, token, 20).unwrap();
+            assert!((f64::from(chosen) - exact(token)).abs() < 1e-5, "{chosen} {}", exact(token));
+            assert_eq!(top.len(), width.min(20));
+            assert!(top.iter().all(|&(id, logprob)| (f64::from(logprob) - exact(id)).abs() < 1e-5), "{top:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::blocks::{Blocks, Candidates};
+use super::constraint::Matcher;
 use super::logprobs::{Logprobs, Opinion};
 use super::weights::{Softmax, Weights};
 use crate::error::Result;
@@ -66,7 +67,10 @@ impl Sampler {
     /// [`EngineError::Failed`](crate::EngineError::Failed) when the logits are not numbers.
     pub fn choose(&mut self, logits: &mut [f32]) -> Result<TokenId> {
         self.blocks.read(logits)?;
-        Ok(self.choose_from_read(logits))
+        self.shift(logits);
+        let chosen = self.pick(logits);
+        self.count(chosen);
+        Ok(chosen)
     }
 
     /// Chooses as [`Sampler::choose`] does, and tells what the model thought of the token and of the `alternatives` likeliest ones.
@@ -76,28 +80,58 @@ impl Sampler {
     pub fn choose_with_logprobs(&mut self, logits: &mut [f32], alternatives: usize) -> Result<(TokenId, Logprobs)> {
         self.blocks.read(logits)?;
         let opinion = Opinion::new(logits, alternatives, &mut self.blocks, &mut self.candidates, &mut self.weights);
-        let chosen = self.choose_from_read(logits);
-        let shifted = self.shifted.iter().find(|&&(id, _)| id == chosen);
-        let logit = shifted.map_or(logits[chosen as usize], |&(_, before)| before);
+        self.shift(logits);
+        let chosen = self.pick(logits);
+        self.count(chosen);
+        let logit = self.unshifted(logits, chosen);
         Ok((chosen, opinion.of(logit)))
     }
 
-    fn choose_from_read(&mut self, logits: &mut [f32]) -> TokenId {
-        // What the model itself says are numbers; penalties and biases keep them so.
+    /// Chooses among the tokens that a matcher allows, and moves the matcher on; `left` tokens may follow this one. Log probabilities, of
+    /// `alternatives` others where they are asked for, are those among all tokens.
+    ///
+    /// # Errors
+    /// As [`Sampler::choose`], and as [`Matcher::prepare`].
+    pub fn choose_allowed(
+        &mut self,
+        logits: &mut [f32],
+        alternatives: Option<usize>,
+        matcher: &mut Matcher,
+        left: usize,
+    ) -> Result<(TokenId, Option<Logprobs>)> {
+        self.blocks.read(logits)?;
+        let opinion = alternatives.map(|count| Opinion::new(logits, count, &mut self.blocks, &mut self.candidates, &mut self.weights));
+        // The forbidden ones are overwritten, and the matcher may take another token than was drawn.
+        let original = opinion.is_some().then(|| logits.to_vec());
         self.shift(logits);
-        let chosen = if self.settings.temperature == 0.0 { self.blocks.best(logits) } else { self.draw(logits) };
-        if self.counts_output() {
+        let mask = matcher.take_mask()?;
+        forbid(logits, mask.as_slice());
+        self.blocks.read(logits)?;
+        let drawn = self.pick(logits);
+        let chosen = matcher.take(drawn, left)?;
+        self.count(chosen);
+        Ok((chosen, opinion.zip(original).map(|(opinion, original)| opinion.of(original[chosen as usize]))))
+    }
+
+    /// What a token's logit was before biases and penalties.
+    fn unshifted(&self, logits: &[f32], id: TokenId) -> f32 {
+        let shifted = self.shifted.iter().find(|&&(other, _)| other == id);
+        shifted.map_or(logits[id as usize], |&(_, before)| before)
+    }
+
+    fn pick(&mut self, logits: &[f32]) -> TokenId {
+        if self.settings.temperature == 0.0 { self.blocks.best(logits) } else { self.draw(logits) }
+    }
+
+    /// The penalties of the tokens to come count this one.
+    fn count(&mut self, chosen: TokenId) {
+        let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.settings;
+        if repetition_penalty != 1.0 || presence_penalty != 0.0 || frequency_penalty != 0.0 {
             *self.seen.entry(chosen).or_insert(0) += 1;
         }
-        chosen
     }
 
-    fn counts_output(&self) -> bool {
-        let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.settings;
-        repetition_penalty != 1.0 || presence_penalty != 0.0 || frequency_penalty != 0.0
-    }
-
-    /// Biases and penalties; they touch only tokens that were named or seen.
+    /// Biases and penalties; they touch only tokens that were named or seen. What the model itself says are numbers, and they keep them so.
     fn shift(&mut self, logits: &mut [f32]) {
         let Self { settings, seen, shifted, blocks, .. } = self;
         shifted.clear();
@@ -145,8 +179,7 @@ impl Sampler {
         let Sampling { temperature, top_p, min_p, .. } = self.settings;
         let total = if top_p < 1.0 { self.weights.total(logits, Softmax::new(maximum, temperature)) } else { 0.0 };
         // No token below it weighs as much as min-p, by a margin for rounding.
-        let floor =
-            if min_p > 0.0 { maximum + temperature * (min_p.ln() * 1.0001 - 1e-4) - maximum.abs() * 1e-6 } else { f32::NEG_INFINITY };
+        let floor = if min_p > 0.0 { maximum + temperature * (min_p.ln() * 1.0001 - 1e-4) - maximum.abs() * 1e-6 } else { f32::MIN };
         let (mut ceiling, mut sum) = (f32::INFINITY, 0.0);
         // Without a mass to reach, all that min-p leaves comes at once.
         let mut bound = if top_p < 1.0 { self.blocks.bound(FIRST_CANDIDATES).max(floor) } else { floor };
@@ -189,6 +222,21 @@ impl Sampler {
             }
         }
         Some(sum)
+    }
+}
+
+/// Makes the tokens impossible whose bits aren't set; bits that are missing at the end aren't.
+fn forbid(logits: &mut [f32], allowed: &[u32]) {
+    let words = allowed.iter().copied().chain(std::iter::repeat(0));
+    for (logits, word) in logits.chunks_mut(u32::BITS as usize).zip(words) {
+        match word {
+            u32::MAX => {}
+            0 => logits.fill(f32::NEG_INFINITY),
+            word => {
+                let forbidden = logits.iter_mut().enumerate().filter(|(bit, _)| word >> bit & 1 == 0);
+                forbidden.for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
+            }
+        }
     }
 }
 

@@ -1,19 +1,24 @@
 //! The caller's side: all that can refuse a request happens here, before it waits for the engine's thread.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::LocalOptions;
+use super::forms::Forms;
 use super::reading::Reading;
-use super::sequence::{Assignment, Sequence};
+use super::scoring::score;
+use super::sequence::{Assignment, Family, Sequence};
 use super::serve::{EmbedJob, Job};
+use crate::chat::tools;
+use crate::chat::{ChatMessage, ToolForm};
 use crate::decoding::WholeCharacters;
 use crate::error::{EngineError, Result};
-use crate::generation::{Beginning, Generation};
+use crate::generation::{Beginning, Finish, FinishReason, Generation, TextEvent, Token, Usage};
 use crate::model::{Limits, Specials, TokenKind, Vocabulary};
-use crate::request::{GenerateRequest, MaxTokens, Prompt, TokenId};
+use crate::request::{GenerateRequest, MaxTokens, Prompt, TokenId, ToolChoice, seed_of_choice};
 use crate::text_engine::{Embedding, EngineInfo};
 
 /// Text up to this length is encoded where the request stands; it takes less than a millisecond.
@@ -29,6 +34,9 @@ pub(super) struct Front {
     places: Arc<Semaphore>,
     options: LocalOptions,
     encoders: Arc<Semaphore>,
+    forms: Forms,
+    /// Requests for several answers so far.
+    families: AtomicU64,
 }
 
 /// A prompt as the model takes it.
@@ -36,6 +44,7 @@ struct Rendered {
     text: String,
     tokens: Vec<TokenId>,
     stop: Vec<String>,
+    tool_form: Option<ToolForm>,
 }
 
 impl Front {
@@ -46,35 +55,70 @@ impl Front {
         places: Arc<Semaphore>,
         options: LocalOptions,
     ) -> Self {
-        Self { info, limits, vocabulary, places, options, encoders: Arc::new(Semaphore::new(ENCODED_AT_ONCE)) }
+        Self {
+            info,
+            limits,
+            forms: Forms::new(vocabulary.clone()),
+            vocabulary,
+            places,
+            options,
+            encoders: Arc::new(Semaphore::new(ENCODED_AT_ONCE)),
+            families: AtomicU64::new(0),
+        }
     }
 
-    /// Checks, renders, encodes and measures a request.
-    pub async fn admit(&self, request: GenerateRequest) -> Result<(Sequence, Generation)> {
+    /// Checks, renders, encodes and measures a request for so many answers. Where nothing is to be generated there is no work in it.
+    pub async fn admit(&self, request: GenerateRequest, count: usize) -> Result<(Vec<Sequence>, Vec<Generation>)> {
         request.check()?;
-        if request.constraint.is_some() {
-            return Err(self.unsupported("constrained output"));
-        }
-        let permit = self.place()?;
-        let GenerateRequest { prompt, max_tokens, sampling, mut stop, logprobs, .. } = request;
+        let mut permits = self.places(count)?;
+        let GenerateRequest { prompt, max_tokens, sampling, mut stop, logprobs, constraint, tool_choice } = request;
+        let (prompt, tools) = with_tools(prompt, &tool_choice)?;
         self.check_biases(&sampling.logit_bias)?;
-        let rendered = self.render(prompt).await?;
-        stop.extend(rendered.stop);
+        let mut rendered = self.render(prompt, &tool_choice).await?;
+        let (matcher, calls) = self.forms.of_answer(constraint, rendered.tool_form, &tools, &tool_choice).await?;
+        stop.append(&mut rendered.stop);
         let max_tokens = self.room(rendered.tokens.len(), max_tokens)?;
         let seed = sampling.seed.unwrap_or_else(random_seed);
         let beginning = Beginning { seed, prompt_text: rendered.text.into(), prompt_tokens: rendered.tokens.clone().into(), max_tokens };
-        // Room for every event the request can cause, so the engine's thread never waits for a reader: one for each token, the
-        // flush, the end.
-        let (events, receiver) = mpsc::channel(max_tokens + 2);
-        let speculation = self.options.speculation;
-        let assignment = Assignment { prompt: rendered.tokens, max_tokens, sampling, seed, stop, logprobs, speculation, events, permit };
-        let sequence = Sequence::new(assignment);
-        Ok((sequence, Generation::new(beginning, ReceiverStream::new(receiver))))
+        let family = (count > 1).then(|| Family(self.families.fetch_add(1, Ordering::Relaxed)));
+        let (mut sequences, mut generations) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for choice in 0..count {
+            let beginning = Beginning { seed: seed_of_choice(seed, choice), ..beginning.clone() };
+            let Some(permit) = permits.split(1).filter(|_| max_tokens > 0) else {
+                generations.push(nothing(beginning));
+                continue;
+            };
+            // Room for every event the request can cause, so the engine's thread never waits for a reader: one for each token, the
+            // flush, the end.
+            let (events, receiver) = mpsc::channel(max_tokens + 2);
+            sequences.push(Sequence::new(Assignment {
+                prompt: rendered.tokens.clone(),
+                max_tokens,
+                sampling: sampling.clone(),
+                seed: beginning.seed,
+                stop: stop.clone(),
+                logprobs,
+                speculation: self.options.speculation,
+                matcher: matcher.clone(),
+                family,
+                events,
+                permit,
+            }));
+            let events = ReceiverStream::new(receiver);
+            generations.push(match &calls {
+                None => Generation::new(beginning, events),
+                Some(calls) => {
+                    let reader = calls.reader(&beginning);
+                    Generation::new(beginning, tools::with_calls(events, reader))
+                }
+            });
+        }
+        Ok((sequences, generations))
     }
 
     pub async fn admit_embedding(&self, text: &str) -> Result<(EmbedJob, oneshot::Receiver<Result<Embedding>>)> {
         let permit = self.place()?;
-        let tokens = self.render(Prompt::Text(text.to_owned())).await?.tokens;
+        let tokens = self.render(Prompt::Text(text.to_owned()), &ToolChoice::None).await?.tokens;
         let limit = self.limits.step_tokens.min(self.limits.context);
         if tokens.is_empty() || tokens.len() > limit {
             return Err(EngineError::invalid("input", format!("input has {} tokens; it must have 1 to {limit}", tokens.len())));
@@ -83,9 +127,8 @@ impl Front {
         Ok((EmbedJob { tokens, answer, _permit: permit }, receiver))
     }
 
-    pub fn admit_reading(&self, tokens: &[TokenId], jobs: mpsc::WeakSender<Job>) -> Result<Reading> {
+    pub fn admit_reading(&self, prefix: &[TokenId], tokens: &[TokenId], jobs: mpsc::WeakSender<Job>) -> Result<Reading> {
         self.check_tokens("tokens", tokens)?;
-        let prefix = self.vocabulary.prompt_prefix();
         let limit = self.limits.context.saturating_sub(prefix.len());
         if tokens.is_empty() || tokens.len() > limit {
             return Err(EngineError::invalid(
@@ -94,6 +137,32 @@ impl Front {
             ));
         }
         Ok(Reading::new(prefix, tokens, jobs, self.place()?))
+    }
+
+    /// The tokens of a prompt with what the model thinks of them; what it expects before a text is put in front and not told.
+    pub async fn score(&self, prompt: &Prompt, alternatives: usize, jobs: mpsc::WeakSender<Job>) -> Result<Vec<Token>> {
+        let (prefix, tokens) = match prompt {
+            Prompt::Tokens(tokens) => (&[][..], tokens.clone()),
+            Prompt::Text(text) => (self.vocabulary.prompt_prefix(), self.tokenize(text).await?),
+            Prompt::Chat { .. } => return Err(self.unsupported("log probabilities of a chat's prompt")),
+        };
+        let reading = self.admit_reading(prefix, &tokens, jobs)?;
+        score(reading, tokens, alternatives, self.vocabulary.clone()).await
+    }
+
+    /// The bytes each of these tokens stands for.
+    pub fn token_bytes(&self, tokens: &[TokenId]) -> Vec<Vec<u8>> {
+        let bytes = |&token: &TokenId| {
+            let mut bytes = Vec::new();
+            self.vocabulary.push_bytes(token, &mut bytes);
+            bytes
+        };
+        tokens.iter().map(bytes).collect()
+    }
+
+    /// What the model expects before a text.
+    pub fn prefix(&self) -> &[TokenId] {
+        self.vocabulary.prompt_prefix()
     }
 
     pub async fn tokenize(&self, text: &str) -> Result<Vec<TokenId>> {
@@ -133,7 +202,16 @@ impl Front {
     }
 
     fn place(&self) -> Result<OwnedSemaphorePermit> {
-        self.places.clone().try_acquire_owned().map_err(|_| EngineError::Busy { waiting: self.options.queue })
+        self.places(1)
+    }
+
+    /// Places for so many answers, all of them or none.
+    fn places(&self, count: usize) -> Result<OwnedSemaphorePermit> {
+        let capacity = self.limits.slots + self.options.queue;
+        if count == 0 || count > capacity {
+            return Err(EngineError::invalid("n", format!("n is {count}; it must be between 1 and {capacity}, which this engine holds")));
+        }
+        self.places.clone().try_acquire_many_owned(count as u32).map_err(|_| EngineError::Busy { waiting: self.options.queue })
     }
 
     /// How many tokens the answer may have.
@@ -142,6 +220,8 @@ impl Front {
         let room = limit.saturating_sub(prompt_tokens);
         let exceeded = |max_tokens| Err(EngineError::ContextLengthExceeded { prompt_tokens, max_tokens, limit });
         match wanted {
+            // Nothing is said, so the prompt may take all of it.
+            MaxTokens::Exactly(0) if prompt_tokens <= limit => Ok(0),
             _ if room == 0 => exceeded(None),
             MaxTokens::Exactly(wanted) if wanted > room => exceeded(Some(wanted)),
             MaxTokens::Exactly(wanted) => Ok(wanted),
@@ -150,19 +230,26 @@ impl Front {
         }
     }
 
-    async fn render(&self, prompt: Prompt) -> Result<Rendered> {
+    async fn render(&self, prompt: Prompt, choice: &ToolChoice) -> Result<Rendered> {
         let size = match &prompt {
             Prompt::Text(text) => text.len(),
             Prompt::Tokens(_) => 0,
-            Prompt::Chat { messages, .. } => messages.iter().map(|message| message.content.len() + message.role.len()).sum(),
+            Prompt::Chat { messages, tools } => {
+                let said = |message: &ChatMessage| {
+                    let called = message.tool_calls.iter().map(|call| call.name.len() + call.arguments.len()).sum::<usize>();
+                    message.content.len() + message.role.len() + called
+                };
+                messages.iter().map(said).sum::<usize>() + tools.iter().map(|tool| tool.to_string().len()).sum::<usize>()
+            }
         };
         if let Prompt::Tokens(tokens) = prompt {
             self.check_tokens("prompt", &tokens)?;
-            return Ok(Rendered { text: self.text_of(&tokens), tokens, stop: Vec::new() });
+            return Ok(Rendered { text: self.text_of(&tokens), tokens, stop: Vec::new(), tool_form: None });
         }
         let vocabulary = self.vocabulary.clone();
         let name = self.info.name.clone();
-        self.off_worker(size, move || render(&*vocabulary, prompt, &name)).await
+        let is_prescribed = matches!(choice, ToolChoice::Required | ToolChoice::Named(_));
+        self.off_worker(size, move || render(&*vocabulary, prompt, &name, is_prescribed)).await
     }
 
     /// Runs work that grows with `size`: small work here, large work on a thread that may block, few at once.
@@ -178,22 +265,36 @@ impl Front {
         };
         tokio::task::spawn_blocking(work).await.map_err(EngineError::failed)?
     }
+}
 
-    fn unsupported(&self, what: &str) -> EngineError {
-        EngineError::Unsupported { engine: self.info.name.clone(), what: what.to_owned() }
+/// The prompt with those tools that the choice leaves, and the tools.
+fn with_tools(prompt: Prompt, choice: &ToolChoice) -> Result<(Prompt, Vec<serde_json::Value>)> {
+    match prompt {
+        Prompt::Chat { messages, tools } => {
+            let tools = tools::chosen(tools, choice)?;
+            Ok((Prompt::Chat { messages, tools: tools.clone() }, tools))
+        }
+        other => Ok((other, Vec::new())),
     }
 }
 
-fn render(vocabulary: &dyn Vocabulary, prompt: Prompt, engine: &str) -> Result<Rendered> {
+/// The answer of no tokens.
+fn nothing(beginning: Beginning) -> Generation {
+    let usage = Usage { prompt_tokens: beginning.prompt_tokens.len(), ..Usage::default() };
+    let end = TextEvent::Finished(Finish { reason: FinishReason::Length, usage });
+    Generation::new(beginning, futures_util::stream::iter([Ok(end)]))
+}
+
+fn render(vocabulary: &dyn Vocabulary, prompt: Prompt, engine: &str, call_is_prescribed: bool) -> Result<Rendered> {
     match prompt {
-        Prompt::Tokens(tokens) => Ok(Rendered { text: String::new(), tokens, stop: Vec::new() }),
+        Prompt::Tokens(tokens) => Ok(Rendered { text: String::new(), tokens, stop: Vec::new(), tool_form: None }),
         Prompt::Text(text) => {
             let mut tokens = vocabulary.prompt_prefix().to_vec();
             tokens.extend(vocabulary.encode(&text, Specials::Literal)?);
             if tokens.is_empty() {
                 return Err(EngineError::invalid("prompt", "prompt has no tokens in this model's vocabulary; it needs at least one"));
             }
-            Ok(Rendered { text, tokens, stop: Vec::new() })
+            Ok(Rendered { text, tokens, stop: Vec::new(), tool_form: None })
         }
         Prompt::Chat { messages, tools } => {
             let chat = vocabulary.render_chat(&messages, &tools).map_err(|error| match error {
@@ -208,7 +309,12 @@ fn render(vocabulary: &dyn Vocabulary, prompt: Prompt, engine: &str) -> Result<R
             if tokens.is_empty() {
                 return Err(EngineError::invalid("messages", "the model's chat template makes nothing of these messages"));
             }
-            Ok(Rendered { text: chat.text(), tokens, stop: chat.stop })
+            let mut text = chat.text();
+            if let Some(form) = chat.tool_form.filter(|_| call_is_prescribed) {
+                tokens.extend(vocabulary.encode(form.opening(), Specials::Parse)?);
+                text.push_str(form.opening());
+            }
+            Ok(Rendered { text, tokens, stop: chat.stop, tool_form: chat.tool_form })
         }
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
+use super::family::{self, Heir};
+use super::masks::Masks;
 use super::plan;
 use super::reading::ReadJob;
 use super::sequence::{Progress, Sequence};
@@ -31,6 +33,8 @@ pub(super) struct Batch {
     shares: Vec<usize>,
     logits: Logits,
     turn: Arc<dyn Turn>,
+    /// From the first answer on whose form is prescribed.
+    masks: Option<Masks>,
 }
 
 struct Running {
@@ -61,6 +65,7 @@ impl Batch {
             shares: Vec::with_capacity(limits.slots),
             logits: Logits::new(limits.logits_width),
             turn,
+            masks: None,
         }
     }
 
@@ -130,7 +135,7 @@ impl Batch {
     /// Puts a job in its queue, or returns the slot that it gives back.
     fn accept(&mut self, job: Job) -> Option<Slot> {
         match job {
-            Job::Generate(sequence) => self.waiting.push_back(*sequence),
+            Job::Generate(sequences) => self.waiting.extend(sequences),
             Job::Embed(job) => self.embeddings.push_back(job),
             Job::Read(job) => self.readings.push_back(*job),
             Job::Release(slot) => return Some(slot),
@@ -147,10 +152,16 @@ impl Batch {
         }
     }
 
-    /// Gives free slots to those that wait, first come, first served.
+    /// Gives free slots to those that wait, first come, first served. Of several answers to one request the first reads the prompt; slots are
+    /// kept for the others meanwhile.
     fn join(&mut self, model: &mut dyn Model) {
-        while self.slots.any_free() {
-            let Some(mut sequence) = self.waiting.pop_front() else { return };
+        let mut place = 0;
+        while place < self.waiting.len().min(self.slots.count_free()) {
+            if family::waits(&self.waiting[place], self.running.iter().map(|running| &running.sequence)) {
+                place += 1;
+                continue;
+            }
+            let Some(mut sequence) = self.waiting.remove(place) else { return };
             let running = self.running.iter().map(|running| (running.slot, running.sequence.fed()));
             let Some(Seat { slot, cached }) = self.slots.take(sequence.tokens(), running, model) else { return };
             sequence.begin_at(cached);
@@ -201,6 +212,7 @@ impl Batch {
     /// One pass over the weights for all that run.
     fn step(&mut self, model: &mut dyn Model) {
         plan::shares(self.running.iter_mut().map(|running| &mut running.sequence), self.limits.step_tokens, &mut self.shares);
+        self.send_matchers();
         let mut feeds = Vec::with_capacity(self.running.len());
         for (Running { slot, sequence, .. }, &share) in self.running.iter().zip(&self.shares).filter(|(_, share)| **share > 0) {
             let unfed = sequence.unfed();
@@ -212,6 +224,7 @@ impl Batch {
         let outcome = model.step(&feeds, &mut self.logits);
         drop(turn);
         drop(feeds);
+        self.take_matchers_back();
         if let Err(error) = outcome {
             tracing::error!(%error, cause = std::error::Error::source(&error).map(ToString::to_string), "a step failed; its requests end");
             for Running { slot, mut sequence, .. } in self.running.drain(..) {
@@ -223,15 +236,47 @@ impl Batch {
         self.choose(model);
     }
 
+    /// Has the masks computed that are needed after this step.
+    fn send_matchers(&mut self) {
+        let Self { running, shares, masks, .. } = self;
+        for (place, (Running { sequence, .. }, share)) in running.iter_mut().zip(&*shares).enumerate() {
+            if sequence.unfed().len() != *share {
+                continue;
+            }
+            let Some(matcher) = sequence.lend_matcher() else { continue };
+            if masks.is_none() {
+                *masks = Masks::start();
+            }
+            let unsent = match masks {
+                Some(masks) => masks.send(place, matcher),
+                None => Some(matcher),
+            };
+            if let Some(matcher) = unsent {
+                sequence.return_matcher(matcher);
+            }
+        }
+    }
+
+    fn take_matchers_back(&mut self) {
+        for (place, matcher) in self.masks.iter_mut().flat_map(Masks::returned) {
+            self.running[place].sequence.return_matcher(matcher);
+        }
+    }
+
     /// Chooses tokens for each sequence that has rows of logits, and lets go of those that are over.
     fn choose(&mut self, model: &mut dyn Model) {
         let size = self.vocabulary.size();
-        let Self { running, shares, logits, vocabulary, slots, .. } = self;
+        let Self { running, waiting, shares, logits, vocabulary, slots, .. } = self;
         let mut rows = logits.rows_mut().map(|row| &mut row[..size]);
+        let mut heirs = Vec::new();
         for (Running { slot, sequence, progress }, &share) in running.iter_mut().zip(&*shares) {
             sequence.advance(share);
             if sequence.unfed().is_empty() {
-                let mut own = rows.by_ref().take(1 + sequence.drafted());
+                let mut own = rows.by_ref().take(1 + sequence.drafted()).peekable();
+                // Before its own choice changes the row, and while its cache holds the prompt alone.
+                if let Some(row) = own.peek() {
+                    heirs.extend(family::heirs(sequence, *slot, row, waiting, slots, model));
+                }
                 let held = sequence.fed().len();
                 *progress = sequence.choose(own.by_ref(), &**vocabulary);
                 // Those after a token that the draft didn't have.
@@ -239,6 +284,10 @@ impl Batch {
                 take_back(held, *slot, sequence, model);
             }
         }
+        running.extend(heirs.into_iter().map(|Heir { slot, mut sequence, mut row }| {
+            let progress = sequence.choose(std::iter::once(&mut row[..]), &**vocabulary);
+            Running { slot, sequence, progress }
+        }));
         for Running { slot, sequence, progress } in running.extract_if(.., |running| running.progress != Progress::More) {
             match progress {
                 Progress::Failed => slots.clear(slot, model),

@@ -1,14 +1,19 @@
 //! `LocalEngine`: a [`TextEngine`] of any [`crate::model::Model`] in this process.
 //!
-//! A request passes [`admission`] on the caller's side, where all that can refuse it is done, and then waits for a slot. The
-//! engine's thread ([`serve`]) runs [`batch`]: step after step, the next tokens of all [`sequence`]s side by side, as [`plan`] shares the step
-//! out among them. [`slots`] remembers what earlier sequences left in the model's cache, [`draft`] guesses at tokens to be verified.
+//! A request passes [`admission`] on the caller's side, where all that can refuse it is done, and then waits for a slot. [`forms`] knows what
+//! form its answer must have. The engine's thread ([`serve`]) runs [`batch`]: step after step, the next tokens of all [`sequence`]s side by side, as [`plan`] shares the step
+//! out among them. [`family`] lets several answers to one request share their prompt. [`slots`] remembers what earlier sequences left in
+//! the model's cache, [`draft`] guesses at tokens to be verified, [`masks`] computes beside a step which tokens a grammar allows after it.
 
 mod admission;
 mod batch;
 mod draft;
+mod family;
+mod forms;
+mod masks;
 mod plan;
 mod reading;
+mod scoring;
 mod sequence;
 mod serve;
 mod slots;
@@ -20,9 +25,9 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{EngineError, Result};
-use crate::generation::Generation;
+use crate::generation::{Generation, Token};
 use crate::model::ModelLoader;
-use crate::request::{GenerateRequest, TokenId};
+use crate::request::{GenerateRequest, Prompt, TokenId};
 use crate::text_engine::{Embedding, EngineInfo, Health, LogitRows, State, TextEngine};
 
 use admission::Front;
@@ -70,6 +75,14 @@ impl LocalEngine {
         Ok(Self { front, shared, jobs: Some(jobs), thread: Some(thread) })
     }
 
+    /// The way to the thread for those who read a text bit by bit.
+    fn readers(&self) -> Result<mpsc::WeakSender<serve::Job>> {
+        match self.shared.state() {
+            State::Failed(reason) => Err(EngineError::Unavailable(reason)),
+            _ => Ok(self.jobs.as_ref().ok_or(EngineError::Stopped)?.downgrade()),
+        }
+    }
+
     fn submit(&self, job: serve::Job) -> Result<()> {
         if let State::Failed(reason) = self.shared.state() {
             return Err(EngineError::Unavailable(reason));
@@ -93,9 +106,28 @@ impl TextEngine for LocalEngine {
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<Generation> {
-        let (job, generation) = self.front.admit(request).await?;
-        self.submit(serve::Job::Generate(Box::new(job)))?;
-        Ok(generation)
+        self.choices(request, 1).await?.pop().ok_or(EngineError::Stopped)
+    }
+
+    async fn choices(&self, request: GenerateRequest, count: usize) -> Result<Vec<Generation>> {
+        let (sequences, generations) = self.front.admit(request, count).await?;
+        if !sequences.is_empty() {
+            self.submit(serve::Job::Generate(sequences))?;
+        }
+        Ok(generations)
+    }
+
+    async fn score(&self, prompt: &Prompt, alternatives: usize) -> Result<Vec<Token>> {
+        self.front.score(prompt, alternatives, self.readers()?).await
+    }
+
+    async fn token_bytes(&self, tokens: &[TokenId]) -> Result<Vec<Vec<u8>>> {
+        self.front.check_tokens("tokens", tokens)?;
+        Ok(self.front.token_bytes(tokens))
+    }
+
+    async fn prompt_prefix(&self) -> Result<Vec<TokenId>> {
+        Ok(self.front.prefix().to_vec())
     }
 
     async fn tokenize(&self, text: &str) -> Result<Vec<TokenId>> {
@@ -121,11 +153,7 @@ impl TextEngine for LocalEngine {
     }
 
     async fn logits(&self, tokens: &[TokenId]) -> Result<LogitRows> {
-        let jobs = self.jobs.as_ref().ok_or(EngineError::Stopped)?.downgrade();
-        if let State::Failed(reason) = self.shared.state() {
-            return Err(EngineError::Unavailable(reason));
-        }
-        Ok(self.front.admit_reading(tokens, jobs)?.rows())
+        Ok(self.front.admit_reading(self.front.prefix(), tokens, self.readers()?)?.rows())
     }
 }
 

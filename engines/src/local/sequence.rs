@@ -3,9 +3,10 @@
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::draft::Drafts;
+use crate::decoding::constraint::Matcher;
 use crate::decoding::{Logprobs, Sampler, StopMatcher, Stopping, WholeCharacters};
 use crate::error::{EngineError, Result};
-use crate::generation::{Finish, FinishReason, TextEvent, Token, Usage};
+use crate::generation::{Alternative, Finish, FinishReason, TextEvent, Token, Usage};
 use crate::model::Vocabulary;
 use crate::request::{Sampling, TokenId};
 
@@ -24,7 +25,13 @@ pub(super) struct Sequence {
     max_tokens: usize,
     /// `None` where the engine makes none.
     drafts: Option<Drafts>,
+    /// The request whose answers share their prompt, if it is one of several.
+    family: Option<Family>,
     sampler: Sampler,
+    /// `None` where the answer may have any form.
+    matcher: Option<Box<Matcher>>,
+    /// Whether it has been lent and isn't back.
+    lent: bool,
     stop: StopMatcher,
     characters: WholeCharacters,
     logprobs: Option<usize>,
@@ -41,12 +48,19 @@ pub(super) struct Assignment {
     pub seed: u64,
     pub stop: Vec<String>,
     pub logprobs: Option<usize>,
+    /// At the beginning of the answer, where its form is prescribed.
+    pub matcher: Option<Matcher>,
     /// Whether drafts of its next tokens are verified beside them.
     pub speculation: bool,
+    pub family: Option<Family>,
     /// Room for `max_tokens + 2` events.
     pub events: mpsc::Sender<Result<TextEvent>>,
     pub permit: OwnedSemaphorePermit,
 }
+
+/// What several answers to one request have in common: its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Family(pub u64);
 
 /// Whether a sequence goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,10 +74,12 @@ pub(super) enum Progress {
 impl Sequence {
     /// A sequence of which the model has seen nothing.
     pub fn new(assignment: Assignment) -> Self {
-        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, speculation, events, permit } = assignment;
+        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, matcher, speculation, family, events, permit } = assignment;
         Self {
             prompt_tokens: prompt.len(),
             sampler: Sampler::new(sampling, seed, &prompt),
+            matcher: matcher.map(Box::new),
+            lent: false,
             tokens: prompt,
             drafted: 0,
             fed: 0,
@@ -71,12 +87,26 @@ impl Sequence {
             generated: 0,
             max_tokens,
             drafts: speculation.then(Drafts::default),
+            family,
             stop: StopMatcher::new(&stop),
             characters: WholeCharacters::default(),
             logprobs,
             events,
             permit: Some(permit),
         }
+    }
+
+    /// What knows its form, if that is prescribed and the tokens allowed next are still to be computed. It is needed back before the next
+    /// token is chosen.
+    pub fn lend_matcher(&mut self) -> Option<Box<Matcher>> {
+        let lent = self.matcher.take_if(|matcher| !matcher.is_prepared());
+        self.lent = lent.is_some();
+        lent
+    }
+
+    /// Gives it back.
+    pub fn return_matcher(&mut self, matcher: Box<Matcher>) {
+        (self.matcher, self.lent) = (Some(matcher), false);
     }
 
     /// Whether nobody reads any more.
@@ -87,6 +117,16 @@ impl Sequence {
     /// Whether its next token is all that the model hasn't seen; otherwise its prompt is still being read.
     pub fn is_answering(&self) -> bool {
         self.generated > 0 && self.fed + 1 == self.tokens.len() - self.drafted
+    }
+
+    /// The request whose answers share their prompt with this one.
+    pub fn family(&self) -> Option<Family> {
+        self.family
+    }
+
+    /// Whether nothing has been said yet.
+    pub fn is_reading(&self) -> bool {
+        self.generated == 0
     }
 
     /// The tokens so far. Before the first step, the prompt.
@@ -139,8 +179,15 @@ impl Sequence {
     pub fn draft(&mut self, limit: usize, price: f32) -> usize {
         // The row after the last draft gives one token more.
         let limit = limit.min((self.max_tokens - self.generated).saturating_sub(1));
-        self.drafted = self.drafts.as_mut().map_or(0, |drafts| drafts.append(&mut self.tokens, limit, price));
-        self.drafted
+        let mut drafted = self.drafts.as_mut().map_or(0, |drafts| drafts.append(&mut self.tokens, limit, price));
+        if let Some(matcher) = self.matcher.as_mut().filter(|_| drafted > 0) {
+            // What the grammar forbids is refused for certain.
+            let begin = self.tokens.len() - drafted;
+            drafted = matcher.allowed(&self.tokens[begin..]);
+            self.tokens.truncate(begin + drafted);
+        }
+        self.drafted = drafted;
+        drafted
     }
 
     /// Chooses the next tokens and tells the reader. `rows` are the logits after the last token and then after each of the draft's; a row
@@ -179,9 +226,16 @@ impl Sequence {
     }
 
     fn next_event(&mut self, logits: &mut [f32], vocabulary: &dyn Vocabulary) -> Result<Progress> {
-        let (id, found) = match self.logprobs {
-            None => (self.sampler.choose(logits)?, None),
-            Some(alternatives) => self.sampler.choose_with_logprobs(logits, alternatives).map(|(id, found)| (id, Some(found)))?,
+        if self.lent {
+            return Err(EngineError::failed("the thread that computes masks has ended"));
+        }
+        let (id, found) = match (&mut self.matcher, self.logprobs) {
+            (Some(matcher), logprobs) => {
+                let left = self.max_tokens - self.generated - 1;
+                self.sampler.choose_allowed(logits, logprobs, matcher, left)?
+            }
+            (None, None) => (self.sampler.choose(logits)?, None),
+            (None, Some(alternatives)) => self.sampler.choose_with_logprobs(logits, alternatives).map(|(id, found)| (id, Some(found)))?,
         };
         if vocabulary.end_tokens().contains(&id) {
             self.flush();
@@ -193,8 +247,7 @@ impl Sequence {
         let mut bytes = Vec::new();
         vocabulary.push_bytes(id, &mut bytes);
         let text = self.characters.push(&bytes);
-        let (logprob, top) = found.map_or((None, Vec::new()), |Logprobs { chosen, top }| (Some(chosen), top));
-        let token = Token { id, bytes, logprob, top };
+        let token = told(id, bytes, found, vocabulary);
         match self.stop.push(&text) {
             Stopping::Stopped { text, stop } => {
                 self.tell(text, vec![token]);
@@ -202,6 +255,12 @@ impl Sequence {
                 return Ok(Progress::Over);
             }
             Stopping::Continue(text) => self.tell(text, vec![token]),
+        }
+        if self.matcher.as_ref().is_some_and(|matcher| matcher.is_over()) {
+            // Only the end can follow; the model need not be asked for it.
+            self.flush();
+            self.finish(FinishReason::EndOfText);
+            return Ok(Progress::Over);
         }
         if self.generated == self.max_tokens {
             self.flush();
@@ -246,4 +305,15 @@ impl Sequence {
         let usage = Usage { prompt_tokens: self.prompt_tokens, completion_tokens: self.generated, cached_tokens: self.cached };
         let _ = self.events.try_send(Ok(TextEvent::Finished(Finish { reason, usage })));
     }
+}
+
+/// A token as readers are told of it, with what the model thought of its place if they asked.
+pub(super) fn told(id: TokenId, bytes: Vec<u8>, thought: Option<Logprobs>, vocabulary: &dyn Vocabulary) -> Token {
+    let Some(Logprobs { chosen, top }) = thought else { return Token { id, bytes, logprob: None, top: Vec::new() } };
+    let alternative = |(id, logprob)| {
+        let mut bytes = Vec::new();
+        vocabulary.push_bytes(id, &mut bytes);
+        Alternative { id, bytes, logprob }
+    };
+    Token { id, bytes, logprob: Some(chosen), top: top.into_iter().map(alternative).collect() }
 }

@@ -36,7 +36,8 @@ pub(super) struct Serving {
 
 /// What the thread is asked to do. Each carries the permit that counts it, or is sent while one is held.
 pub(super) enum Job {
-    Generate(Box<Sequence>),
+    /// All answers to one request.
+    Generate(Vec<Sequence>),
     Embed(EmbedJob),
     /// A few more rows of a text's logits.
     Read(Box<ReadJob>),

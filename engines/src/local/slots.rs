@@ -49,7 +49,12 @@ impl Slots {
 
     /// Whether a slot is free.
     pub fn any_free(&self) -> bool {
-        self.slots.iter().any(|entry| !entry.taken)
+        self.free().next().is_some()
+    }
+
+    /// How many are.
+    pub fn count_free(&self) -> usize {
+        self.free().count()
     }
 
     /// Takes the free slot in which least of the prompt is left to compute; at least its last token is. `running` are the slots in
@@ -85,6 +90,19 @@ impl Slots {
             _ => model.truncate(slot, common).min(common),
         };
         Some(Seat { slot, cached })
+    }
+
+    /// Takes a free slot for a sequence that has exactly these tokens in common with one that is running. `None`: none is free, or the model
+    /// can't copy them.
+    pub fn take_copy(&mut self, from: Slot, length: usize, model: &mut dyn Model) -> Option<Slot> {
+        let slot = self.least_wanted()?;
+        self.clear(slot, model);
+        if model.copy_prefix(from, slot, length) < length {
+            model.release(slot);
+            return None;
+        }
+        self.slots[slot.0].taken = true;
+        Some(slot)
     }
 
     /// Gives a slot back whose cache holds these tokens.

@@ -1,5 +1,8 @@
+mod choices;
+mod constraint;
 mod reuse;
 mod speculation;
+mod tools;
 
 use futures_util::StreamExt;
 
@@ -73,7 +76,7 @@ async fn the_scripted_engine_passes_the_conformance_kit() {
 #[tokio::test]
 async fn a_text_that_ends_ends_the_answer() {
     let engine = start(&Script { ends: true, ..scripted("one two.") }, 1).await;
-    let Completion { text, finish, tokens } = engine.generate(greedy("x", 100)).await.unwrap().collect().await.unwrap();
+    let Completion { text, finish, tokens, .. } = engine.generate(greedy("x", 100)).await.unwrap().collect().await.unwrap();
     assert_eq!((text.as_str(), finish.reason, finish.usage.completion_tokens), ("one two.", FinishReason::EndOfText, 8));
     assert_eq!(tokens.len(), 8, "the end token is not a part of the answer");
 }
@@ -248,7 +251,7 @@ async fn limits_that_hold_nothing_are_refused() {
 #[tokio::test]
 async fn a_chat_is_rendered_and_ends_where_the_user_would_speak() {
     let engine = start(&scripted("User: is fine.\n\n"), 1).await;
-    let messages = vec![crate::chat::ChatMessage { role: "user".into(), content: "How are you?".into() }];
+    let messages = vec![crate::chat::ChatMessage::new("user", "How are you?")];
     let request = GenerateRequest { prompt: Prompt::Chat { messages, tools: vec![] }, ..greedy("", 100) };
     let generation = engine.generate(request).await.unwrap();
     assert_eq!(&*generation.beginning().prompt_text, "User: How are you?\n\nAssistant:");

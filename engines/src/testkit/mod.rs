@@ -2,7 +2,9 @@
 
 pub mod conformance;
 mod gate;
+mod schemas;
 mod scripted;
 
 pub use gate::Gate;
+pub use schemas::random_schema;
 pub use scripted::{Fault, SCRIPT, Script, ScriptedBackend, ScriptedConfig, ScriptedLoader, ScriptedModel, ScriptedVocabulary, StepRecord};

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Gate;
-use crate::chat::{ChatMessage, RenderedChat, render_transcript};
+use crate::chat::{ChatMessage, ChatTemplate, RenderedChat, render_transcript};
 use crate::error::{EngineError, Result};
 use crate::local::{LocalEngine, LocalOptions, Serve};
 use crate::model::{Feed, Limits, Logits, Model, ModelLoader, Slot, Specials, TokenKind, Vocabulary};
@@ -26,8 +26,12 @@ pub struct Script {
     pub limits: Limits,
     /// Holds back each step.
     pub gate: Option<Gate>,
+    /// Whether it can copy a slot's beginning to another one.
+    pub copies: bool,
     /// Goes wrong.
     pub fault: Option<Fault>,
+    /// Renders conversations, instead of the plain transcript.
+    pub chat_template: Option<String>,
     /// The turn in which it computes; `None`: one of its own, so that a step that is held back holds up nobody else.
     pub turn: Option<Arc<dyn Turn>>,
     /// Every step taken.
@@ -59,7 +63,9 @@ impl Default for Script {
             ends: false,
             limits: Limits { slots: 4, step_tokens: 16, context: 512, logits_width: ScriptedVocabulary::SIZE + 7 },
             gate: None,
+            copies: true,
             fault: None,
+            chat_template: None,
             turn: None,
             record: Arc::default(),
         }
@@ -175,7 +181,7 @@ impl Model for ScriptedModel {
     }
 
     fn copy_prefix(&mut self, from: Slot, to: Slot, length: usize) -> usize {
-        let length = length.min(self.slots[from.0].len());
+        let length = if self.script.copies { length.min(self.slots[from.0].len()) } else { 0 };
         self.slots[to.0] = self.slots[from.0][..length].to_vec();
         length
     }
@@ -242,6 +248,40 @@ impl Vocabulary for ScriptedVocabulary {
     }
 }
 
+/// The same with a chat template.
+#[derive(Debug)]
+struct TemplatedVocabulary(ChatTemplate);
+
+impl Vocabulary for TemplatedVocabulary {
+    fn size(&self) -> usize {
+        ScriptedVocabulary.size()
+    }
+
+    fn encode(&self, text: &str, specials: Specials) -> Result<Vec<TokenId>> {
+        ScriptedVocabulary.encode(text, specials)
+    }
+
+    fn push_bytes(&self, id: TokenId, bytes: &mut Vec<u8>) {
+        ScriptedVocabulary.push_bytes(id, bytes);
+    }
+
+    fn kind(&self, id: TokenId) -> TokenKind {
+        ScriptedVocabulary.kind(id)
+    }
+
+    fn name(&self, id: TokenId) -> String {
+        ScriptedVocabulary.name(id)
+    }
+
+    fn end_tokens(&self) -> &[TokenId] {
+        &[ScriptedVocabulary::END]
+    }
+
+    fn render_chat(&self, messages: &[ChatMessage], tools: &[serde_json::Value]) -> Result<RenderedChat> {
+        self.0.render(messages, tools)
+    }
+}
+
 /// Loads a [`ScriptedModel`].
 #[derive(Debug, Clone, Default)]
 pub struct ScriptedLoader {
@@ -266,10 +306,22 @@ impl ModelLoader for ScriptedLoader {
             fingerprint: "scripted-1".into(),
             context_length: self.script.limits.context,
             determinism: Determinism::Bitwise,
-            capabilities: Capabilities { chat_template: false, logprobs: true, tokenize: true, embeddings: true },
+            capabilities: Capabilities {
+                chat_template: self.script.chat_template.is_some(),
+                logprobs: true,
+                tokenize: true,
+                embeddings: true,
+            },
         };
         let turn = self.script.turn.clone().unwrap_or_else(|| Arc::new(Line::default()));
-        serve.with_turn(turn).serve(info, Arc::new(ScriptedVocabulary), &mut ScriptedModel::new(self.script))
+        let vocabulary: Arc<dyn Vocabulary> = match self.script.chat_template.clone() {
+            None => Arc::new(ScriptedVocabulary),
+            Some(template) => {
+                let names = [ScriptedVocabulary::END_NAME.to_owned()];
+                Arc::new(TemplatedVocabulary(ChatTemplate::new(template, String::new(), ScriptedVocabulary::END_NAME.into(), names)?))
+            }
+        };
+        serve.with_turn(turn).serve(info, vocabulary, &mut ScriptedModel::new(self.script))
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod bits;
 mod checkpoints;
+mod constraint;
 mod reference;
 mod support;
 mod vocabulary;

@@ -1,5 +1,7 @@
 //! GPT-2's tokens.
 
+use std::sync::Arc;
+
 use minivault_engines::chat::ChatMessage;
 use minivault_engines::model::{Specials, TokenKind, Vocabulary};
 use serde_json::json;
@@ -13,7 +15,7 @@ fn text(vocabulary: &dyn Vocabulary, ids: &[u32]) -> Vec<u8> {
 }
 
 fn user(content: &str) -> Vec<ChatMessage> {
-    vec![ChatMessage { role: "user".into(), content: content.into() }]
+    vec![ChatMessage::new("user", content)]
 }
 
 #[test]
@@ -85,10 +87,9 @@ fn end_tokens_come_from_both_files_and_are_in_the_vocabulary() {
     assert_eq!(load(folder.path()).unwrap().vocabulary.end_tokens(), [3, 5]);
 }
 
-#[test]
-fn gpt2s_own_tokenizer_gives_the_published_ids() {
-    let Some(path) = path_from_environment("MINIVAULT_TEST_GPT2_TOKENIZER") else { return };
-    // The tiny network's weights with GPT-2's tokens: only the embedding has another height.
+/// GPT-2's own vocabulary: the tiny network's weights with GPT-2's tokens, where only the embedding has another height.
+pub fn of_gpt2() -> Option<Arc<dyn Vocabulary>> {
+    let path = path_from_environment("MINIVAULT_TEST_GPT2_TOKENIZER")?;
     let folder = tempfile::tempdir().unwrap();
     let mut config = read_json(&tiny(), "config.json");
     (config["vocab_size"], config["eos_token_id"]) = (json!(50257), json!(50256));
@@ -99,8 +100,12 @@ fn gpt2s_own_tokenizer_gives_the_published_ids() {
     let embedding = candle_core::Tensor::zeros((50257, 32), candle_core::DType::F32, &device).unwrap();
     tensors.insert("transformer.wte.weight".into(), embedding);
     candle_core::safetensors::save(&tensors, folder.path().join("model.safetensors")).unwrap();
+    Some(load(folder.path()).unwrap().vocabulary)
+}
 
-    let vocabulary = load(folder.path()).unwrap().vocabulary;
+#[test]
+fn gpt2s_own_tokenizer_gives_the_published_ids() {
+    let Some(vocabulary) = of_gpt2() else { return };
     let sample = "Hello world, it's GPT-2!";
     let ids = vocabulary.encode(sample, Specials::Literal).unwrap();
     assert_eq!(ids, [15496, 995, 11, 340, 338, 402, 11571, 12, 17, 0]);

@@ -1,18 +1,34 @@
 //! `/v1/chat/completions`: messages in, text out, whole or streamed.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use minivault_engines::chat::ChatMessage;
-use minivault_engines::{GenerateRequest, MaxTokens, Prompt, Sampling, Usage};
-use minivault_wire::chat::{ChatAnswer, ChatBody, ChatChunk, ChatUsage, Choice, ChoiceDelta, Delta, Message, PromptTokensDetails};
+use futures_util::StreamExt;
+use minivault_engines::chat::{ChatMessage, ToolCall};
+use minivault_engines::{EngineInfo, GenerateRequest, MaxTokens, Prompt};
+use minivault_wire::chat::{AnswerMessage, ChatAnswer, ChatBody, ChatChunk, Choice, ChoiceDelta, Delta};
+use minivault_wire::usage::OpenAiUsage;
 
-use crate::body::JsonBody;
+use super::body::OpenAiBody;
+use super::choices::{self, Ends};
+use super::format::Form;
+use super::messages::conversation;
+use super::sampling::Settings;
+use super::{for_the_log, logprobs, now, prompts, told_of, tools, usage};
 use crate::error::ApiError;
-use crate::interaction::{Interaction, Next, Question};
+use crate::interaction::{Answer, Interaction, Next, Question};
 use crate::openapi::Asking;
-use crate::routes::App;
+use crate::routes::{App, refuse_no_tokens};
+
+/// What is wanted of the answer besides its text.
+#[derive(Clone, Copy)]
+struct Extras {
+    logprobs: bool,
+    usage: bool,
+}
 
 /// Answers a conversation, whole or streamed.
 #[utoipa::path(
@@ -25,57 +41,102 @@ use crate::routes::App;
         Asking,
     )
 )]
-pub(in crate::routes) async fn complete(State(app): State<App>, JsonBody(body): JsonBody<ChatBody>) -> Result<Response, ApiError> {
+pub(in crate::routes) async fn complete(State(app): State<App>, OpenAiBody(body): OpenAiBody<ChatBody>) -> Result<Response, ApiError> {
     let stream = body.stream.unwrap_or(false);
-    let include_usage = body.stream_options.is_some_and(|options| options.include_usage);
-    refuse_unsupported(&body)?;
-    let interaction = Interaction::begin(&app, question(&app, body)?).await.map_err(|error| error.about("prompt", "messages"))?;
-    if stream { Ok(events(interaction, include_usage)) } else { whole(interaction).await }
+    let extras =
+        Extras { logprobs: body.logprobs.unwrap_or(false), usage: body.stream_options.is_some_and(|options| options.include_usage) };
+    let interactions = Interaction::begin_all(&app, question(&app, body)?).await.map_err(|error| error.about("prompt", "messages"))?;
+    if stream { Ok(events(interactions, extras)) } else { whole(interactions, extras).await }
 }
 
-async fn whole(mut interaction: Interaction) -> Result<Response, ApiError> {
-    let (content, finish) = interaction.collect().await?;
-    let message = Message { role: "assistant".into(), content };
+async fn whole(mut interactions: Vec<Interaction>, extras: Extras) -> Result<Response, ApiError> {
+    let answers = choices::collect(&mut interactions).await?;
+    let (id, engine) = told_of(&interactions)?;
+    let usage = usage::sum(answers.iter().map(|answer| answer.finish.usage), answers.len());
+    let choice = |(index, Answer { piece, tool_calls, finish }): (usize, Answer)| Choice {
+        index,
+        message: message(piece.text, tool_calls),
+        logprobs: extras.logprobs.then(|| logprobs::of_chat(&piece.tokens)),
+        finish_reason: finish.reason.as_str().into(),
+    };
     let answer = ChatAnswer {
-        id: interaction.id.clone(),
+        id,
         object: "chat.completion".into(),
         created: now(),
-        model: interaction.engine.name.clone(),
-        choices: vec![Choice { index: 0, message, finish_reason: finish.reason.as_str().into() }],
-        usage: usage(finish.usage),
-        system_fingerprint: interaction.engine.fingerprint.clone(),
+        model: engine.name.clone(),
+        choices: answers.into_iter().enumerate().map(choice).collect(),
+        usage,
+        system_fingerprint: engine.fingerprint.clone(),
     };
     Ok(Json(answer).into_response())
 }
 
-fn events(mut interaction: Interaction, include_usage: bool) -> Response {
-    let created = now();
-    let (id, engine) = (interaction.id.clone(), interaction.engine.clone());
-    let chunk = move |choices: Vec<ChoiceDelta>, usage: Option<ChatUsage>| {
+/// What the assistant says. Clients take `null` for what it doesn't say where it calls tools instead.
+fn message(text: String, tool_calls: Vec<ToolCall>) -> AnswerMessage {
+    let tool_calls = tools::told(tool_calls);
+    let content = (!text.is_empty() || tool_calls.is_none()).then_some(text);
+    AnswerMessage { role: "assistant".into(), content, tool_calls, ..AnswerMessage::default() }
+}
+
+/// What all chunks of a stream have in common.
+struct Chunks {
+    id: String,
+    created: i64,
+    engine: Arc<EngineInfo>,
+}
+
+impl Chunks {
+    fn delta(&self, index: usize, delta: Delta) -> Result<Event, axum::Error> {
+        self.choice(ChoiceDelta { index, delta, logprobs: None, finish_reason: None })
+    }
+
+    fn choice(&self, choice: ChoiceDelta) -> Result<Event, axum::Error> {
+        self.chunk(vec![choice], None)
+    }
+
+    fn usage(&self, usage: OpenAiUsage) -> Result<Event, axum::Error> {
+        self.chunk(Vec::new(), Some(usage))
+    }
+
+    fn chunk(&self, choices: Vec<ChoiceDelta>, usage: Option<OpenAiUsage>) -> Result<Event, axum::Error> {
         Event::default().json_data(ChatChunk {
-            id: id.clone(),
+            id: self.id.clone(),
             object: "chat.completion.chunk".into(),
-            created,
-            model: engine.name.clone(),
+            created: self.created,
+            model: self.engine.name.clone(),
             choices,
             usage,
-            system_fingerprint: engine.fingerprint.clone(),
+            system_fingerprint: self.engine.fingerprint.clone(),
         })
-    };
-    let delta =
-        |delta: Delta, finish_reason: Option<&str>| vec![ChoiceDelta { index: 0, delta, finish_reason: finish_reason.map(str::to_owned) }];
+    }
+}
+
+fn events(interactions: Vec<Interaction>, extras: Extras) -> Response {
+    let answers = interactions.len();
     let stream = async_stream::stream! {
-        yield chunk(delta(Delta { role: Some("assistant".into()), content: Some(String::new()) }, None), None);
-        loop {
-            match interaction.next().await {
-                Ok(Next::Text(text)) => yield chunk(delta(Delta { role: None, content: Some(text) }, None), None),
+        let Ok((id, engine)) = told_of(&interactions) else { return };
+        let chunks = Chunks { id, created: now(), engine };
+        for index in 0..answers {
+            yield chunks.delta(index, Delta { role: Some("assistant".into()), content: Some(String::new()), ..Delta::default() });
+        }
+        let mut ends = Ends::new(answers);
+        let mut events = choices::events(interactions);
+        while let Some((index, next)) = events.next().await {
+            match next {
+                Ok(Next::Text(piece)) => {
+                    let delta = Delta { content: Some(piece.text), ..Delta::default() };
+                    let logprobs = extras.logprobs.then(|| logprobs::of_chat(&piece.tokens));
+                    yield chunks.choice(ChoiceDelta { index, delta, logprobs, finish_reason: None });
+                }
+                Ok(Next::ToolCall(piece)) => {
+                    yield chunks.delta(index, Delta { tool_calls: Some(vec![tools::delta(piece)]), ..Delta::default() });
+                }
                 Ok(Next::Finished(finish)) => {
-                    yield chunk(delta(Delta::default(), Some(finish.reason.as_str())), None);
-                    if include_usage {
-                        yield chunk(Vec::new(), Some(usage(finish.usage)));
+                    let finish_reason = Some(finish.reason.as_str().to_owned());
+                    yield chunks.choice(ChoiceDelta { index, delta: Delta::default(), logprobs: None, finish_reason });
+                    if let Some(usages) = ends.note(index, finish.usage).filter(|_| extras.usage) {
+                        yield chunks.usage(usage::sum(usages, answers));
                     }
-                    yield Ok(Event::default().data("[DONE]"));
-                    return;
                 }
                 Err(error) => {
                     // Clients of this dialect look for an `error` in unnamed events.
@@ -84,61 +145,63 @@ fn events(mut interaction: Interaction, include_usage: bool) -> Response {
                 }
             }
         }
+        yield Ok(Event::default().data("[DONE]"));
     };
     Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
 }
 
-/// Refuses by name what would change the answer and isn't there yet.
-fn refuse_unsupported(body: &ChatBody) -> Result<(), ApiError> {
-    let asked = [
-        ("n", body.n.is_some_and(|n| n != 1)),
-        ("logprobs", body.logprobs == Some(true)),
-        ("logit_bias", body.logit_bias.as_ref().is_some_and(|biases| !biases.is_empty())),
-        ("response_format", body.response_format.as_ref().is_some_and(|format| format.r#type != "text")),
-        ("tools", body.tools.as_ref().is_some_and(|tools| !tools.is_empty())),
-    ];
-    match asked.iter().find(|(_, asked)| *asked) {
-        None => Ok(()),
-        Some((name, _)) => {
-            Err(ApiError::unsupported(Some(name), format!("`{name}` isn't supported; leave it out for one answer in plain text")))
-        }
-    }
-}
-
 fn question(app: &App, body: ChatBody) -> Result<Question, ApiError> {
-    let messages: Vec<ChatMessage> = body.messages.into_iter().map(|Message { role, content }| ChatMessage { role, content }).collect();
-    app.check_prompt_bytes("messages", messages.iter().map(|message| message.role.len() + message.content.len()).sum())?;
-    let plain = Sampling::default();
-    let sampling = Sampling {
-        temperature: body.temperature.unwrap_or(plain.temperature),
-        top_k: body.top_k.unwrap_or(plain.top_k),
-        top_p: body.top_p.unwrap_or(plain.top_p),
-        min_p: body.min_p.unwrap_or(plain.min_p),
-        repetition_penalty: body.repetition_penalty.unwrap_or(plain.repetition_penalty),
-        presence_penalty: body.presence_penalty.unwrap_or(plain.presence_penalty),
-        frequency_penalty: body.frequency_penalty.unwrap_or(plain.frequency_penalty),
-        logit_bias: plain.logit_bias,
+    let messages = conversation(body.messages)?;
+    let tools = tools::offered(body.tools)?;
+    app.check_prompt_bytes("messages", messages.iter().map(bytes).sum())?;
+    app.check_prompt_bytes("tools", tools.iter().map(|tool| tool.to_string().len()).sum())?;
+    refuse_no_tokens("max_tokens", body.max_tokens)?;
+    refuse_no_tokens("max_completion_tokens", body.max_completion_tokens)?;
+    let settings = Settings {
+        temperature: body.temperature,
+        top_k: body.top_k,
+        top_p: body.top_p,
+        min_p: body.min_p,
+        repetition_penalty: body.repetition_penalty,
+        presence_penalty: body.presence_penalty,
+        frequency_penalty: body.frequency_penalty,
+        logit_bias: body.logit_bias,
         seed: body.seed,
     };
+    let form = Form { response_format: body.response_format, grammar: body.grammar, regex: body.regex, json_schema: body.json_schema };
     let request = GenerateRequest {
-        prompt: Prompt::Chat { messages, tools: Vec::new() },
-        max_tokens: body.max_tokens.map_or(MaxTokens::Remaining, MaxTokens::Exactly),
-        sampling,
+        prompt: Prompt::Chat { messages, tools },
+        max_tokens: body.max_completion_tokens.or(body.max_tokens).map_or(MaxTokens::Remaining, MaxTokens::Exactly),
+        sampling: settings.sampling()?,
         stop: body.stop.map(Into::into).unwrap_or_default(),
-        logprobs: None,
-        constraint: None,
+        logprobs: alternatives(body.logprobs, body.top_logprobs)?,
+        constraint: form.constraint()?,
+        tool_choice: tools::choice(body.tool_choice)?,
     };
-    let form = [("stream".to_owned(), body.stream.unwrap_or(false).into())].into_iter().collect();
-    let id = format!("chatcmpl-{}", uuid::Uuid::now_v7().simple());
-    Ok(Question { id, endpoint: "/v1/chat/completions", model: body.model, request, form })
+    Ok(Question {
+        id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
+        endpoint: "/v1/chat/completions",
+        model: body.model,
+        requests: vec![request],
+        choices: prompts::answers("n", body.n, 1)?,
+        form: for_the_log(body.stream, body.user, body.metadata),
+    })
 }
 
-fn usage(usage: Usage) -> ChatUsage {
-    let Usage { prompt_tokens, completion_tokens, cached_tokens } = usage;
-    let prompt_tokens_details = PromptTokensDetails { cached_tokens };
-    ChatUsage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens, prompt_tokens_details }
+/// Bytes that a message brings into the prompt.
+fn bytes(message: &ChatMessage) -> usize {
+    let called: usize = message.tool_calls.iter().map(|call| call.name.len() + call.arguments.len()).sum();
+    message.role.len() + message.content.len() + called
 }
 
-fn now() -> i64 {
-    jiff::Timestamp::now().as_second()
+/// How many alternatives are wanted of each token, if log probabilities are.
+fn alternatives(logprobs: Option<bool>, top_logprobs: Option<usize>) -> Result<Option<usize>, ApiError> {
+    match (logprobs.unwrap_or(false), top_logprobs) {
+        (true, top) => Ok(Some(top.unwrap_or(0))),
+        (false, None | Some(0)) => Ok(None),
+        (false, Some(top)) => {
+            let message = format!("top_logprobs is {top} and logprobs isn't true; the alternatives come with the tokens' own");
+            Err(ApiError::invalid(Some("top_logprobs"), message))
+        }
+    }
 }

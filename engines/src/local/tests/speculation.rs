@@ -8,10 +8,10 @@ async fn open(script: &Script, speculation: bool) -> LocalEngine {
 }
 
 /// Steps taken and tokens fed.
-type Taken = (usize, usize);
+pub(super) type Taken = (usize, usize);
 
 /// The answer, the same with drafts and without, and what it took with them and without.
-async fn both(script: impl Fn() -> Script, request: GenerateRequest) -> (Completion, [Taken; 2]) {
+pub(super) async fn both(script: impl Fn() -> Script, request: GenerateRequest) -> (Completion, [Taken; 2]) {
     let (mut answers, mut taken) = (Vec::new(), Vec::new());
     for speculation in [true, false] {
         let script = script();

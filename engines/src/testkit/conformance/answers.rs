@@ -6,9 +6,9 @@ use futures_util::StreamExt;
 
 use super::{Subject, Verdict, answer, greedy, seeded};
 use crate::error::EngineError;
-use crate::generation::{Completion, FinishReason, TextEvent};
-use crate::request::GenerateRequest;
-use crate::text_engine::{Circumstance, TextEngine};
+use crate::generation::{Completion, FinishReason, TextEvent, Token};
+use crate::request::{GenerateRequest, Prompt};
+use crate::text_engine::{Circumstance, Determinism, TextEngine};
 
 pub(super) async fn one_finished_and_it_is_the_last_event(engine: Arc<dyn TextEngine>, subject: &Subject) -> Verdict {
     for max_tokens in [1, 7] {
@@ -102,12 +102,51 @@ pub(super) async fn logprobs_are_of_the_tokens(engine: Arc<dyn TextEngine>, subj
         let Some(logprob) = token.logprob else { return Err(format!("token {} has no log probability", token.id)) };
         let is_logarithm_of_a_share = logprob <= 0.0;
         ensure!(is_logarithm_of_a_share, "log probability {logprob}");
-        ensure!(token.top.len() == 3 && token.top.is_sorted_by(|a, b| a.1 >= b.1), "alternatives {:?}", token.top);
-        ensure!(token.top[0] == (token.id, logprob), "greedy chose {} before {:?}", token.id, token.top);
+        ensure!(token.top.len() == 3 && token.top.is_sorted_by(|a, b| a.logprob >= b.logprob), "alternatives {:?}", token.top);
+        ensure!((token.top[0].id, token.top[0].logprob) == (token.id, logprob), "greedy chose {} before {:?}", token.id, token.top);
     }
+    agree_with_a_full_softmax(&*engine, &subject.prompt, &tokens).await?;
     let plain = answer(&*engine, greedy(&subject.prompt, 8)).await?.tokens;
     ensure!(plain.iter().all(|token| token.logprob.is_none() && token.top.is_empty()), "log probabilities that nobody asked for");
     ensure!(plain.iter().map(|token| token.id).eq(tokens.iter().map(|token| token.id)), "asking for log probabilities changes the text");
+    Ok(())
+}
+
+/// The log probabilities of an answer and of its prompt against those of all logits, to 1e-4; where bits depend on how tokens are fed, to 0.05.
+async fn agree_with_a_full_softmax(engine: &dyn TextEngine, prompt: &str, answer: &[Token]) -> Verdict {
+    let failed = |error: EngineError| error.to_string();
+    let mut tokens = match engine.tokenize(prompt).await {
+        Err(EngineError::Unsupported { .. }) => return Ok(()),
+        tokens => tokens.map_err(failed)?,
+    };
+    let scored = match engine.score(&Prompt::Text(prompt.to_owned()), 3).await {
+        Err(EngineError::Unsupported { .. }) => return Ok(()),
+        scored => scored.map_err(failed)?,
+    };
+    ensure!(scored.iter().map(|token| token.id).eq(tokens.iter().copied()), "scored {scored:?} instead of {tokens:?}");
+    ensure!(scored[0].logprob.is_none() && scored[0].top.is_empty(), "the first token follows nothing");
+    tokens.extend(answer.iter().map(|token| token.id));
+    let mut rows = engine.logits(&tokens).await.map_err(failed)?;
+    let mut exact = Vec::new();
+    while let Some(logits) = rows.next().await {
+        let logits = logits.map_err(failed)?;
+        exact.extend((0..logits.rows()).map(|row| {
+            let row = logits.row(row);
+            let maximum = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let total: f64 = row.iter().map(|&logit| f64::from(logit - maximum).exp()).sum();
+            row.iter().map(|&logit| f64::from(logit - maximum) - total.ln()).collect::<Vec<f64>>()
+        }));
+    }
+    let tolerance = if engine.info().determinism == Determinism::Bitwise { 1e-4 } else { 0.05 };
+    for (place, token) in scored.iter().chain(answer).enumerate().skip(1) {
+        let exact = &exact[place - 1];
+        let told = token.top.iter().map(|other| (other.id, other.logprob)).chain(token.logprob.map(|logprob| (token.id, logprob)));
+        for (id, logprob) in told {
+            let difference = (f64::from(logprob) - exact[id as usize]).abs();
+            ensure!(difference < tolerance, "token {id} at place {place}: {logprob} instead of {}", exact[id as usize]);
+        }
+        ensure!(token.top.len() == 3, "{} alternatives at place {place}", token.top.len());
+    }
     Ok(())
 }
 
@@ -119,7 +158,7 @@ pub(super) async fn tokens_and_text_go_both_ways(engine: Arc<dyn TextEngine>, su
         let tokens = engine.tokenize(text).await.map_err(|error| error.to_string())?;
         let back = engine.detokenize(&tokens).await.map_err(|error| error.to_string())?;
         ensure!(back.trim_start() == text.trim_start(), "{text:?} came back as {back:?}");
-        let request = GenerateRequest { prompt: crate::Prompt::Tokens(tokens.clone()), ..greedy(text, 4) };
+        let request = GenerateRequest { prompt: Prompt::Tokens(tokens.clone()), ..greedy(text, 4) };
         answer(&*engine, request).await?;
     }
     let outside = engine.detokenize(&[u32::MAX]).await;
@@ -127,7 +166,7 @@ pub(super) async fn tokens_and_text_go_both_ways(engine: Arc<dyn TextEngine>, su
         matches!(outside, Err(EngineError::InvalidRequest { param: "tokens", .. })),
         "a token outside the vocabulary gives {outside:?}"
     );
-    let request = GenerateRequest { prompt: crate::Prompt::Tokens(vec![u32::MAX]), ..greedy("", 4) };
+    let request = GenerateRequest { prompt: Prompt::Tokens(vec![u32::MAX]), ..greedy("", 4) };
     let outside = engine.generate(request).await.err();
     ensure!(matches!(outside, Some(EngineError::InvalidRequest { param: "prompt", .. })), "as a prompt it gives {outside:?}");
     Ok(())

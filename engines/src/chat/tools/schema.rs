@@ -1,0 +1,81 @@
+//! The schema of a call that must come.
+
+use serde_json::{Map, Value, json};
+
+use super::{ToolForm, function_of, name_of};
+
+/// The schema of one call of one of these tools, in a model's form.
+///
+/// References in a tool's own schema start from its root, which is no longer the root here: such a schema goes into the definitions as a
+/// whole, and its references lead there.
+pub(super) fn of_calls(tools: &[&Value], form: ToolForm) -> Value {
+    let mut definitions = Map::new();
+    let calls: Vec<Value> = tools
+        .iter()
+        .enumerate()
+        .map(|(place, tool)| {
+            let mut arguments = arguments_of(tool);
+            let root = format!("#/$defs/tool{place}");
+            if lead_to(&root, &mut arguments) {
+                definitions.insert(format!("tool{place}"), arguments);
+                arguments = json!({"$ref": root});
+            }
+            let key = form.arguments_key();
+            json!({
+                "type": "object",
+                "properties": {"name": {"const": name_of(tool)}, key: arguments},
+                "required": ["name", key],
+                "additionalProperties": false,
+            })
+        })
+        .collect();
+    let mut schema = match form {
+        ToolForm::Listed => json!({"type": "array", "items": {"anyOf": calls}, "minItems": 1, "maxItems": 1}),
+        _ => json!({"anyOf": calls}),
+    };
+    if !definitions.is_empty() {
+        schema["$defs"] = definitions.into();
+    }
+    schema
+}
+
+/// What a tool says of its arguments; where it says nothing it has none.
+fn arguments_of(tool: &Value) -> Value {
+    match function_of(tool).get("parameters") {
+        Some(Value::Object(parameters)) => {
+            let mut parameters = parameters.clone();
+            // Another base for references than the schema they will stand in.
+            parameters.shift_remove("$id");
+            parameters.into()
+        }
+        Some(other) if !other.is_null() => other.clone(),
+        _ => json!({"type": "object", "properties": {}, "additionalProperties": false}),
+    }
+}
+
+/// Makes all references lead to another root. Whether there are any.
+fn lead_to(root: &str, schema: &mut Value) -> bool {
+    match schema {
+        Value::Object(members) => members.iter_mut().fold(false, |any, (keyword, member)| {
+            let found = match (keyword.as_str(), &mut *member) {
+                ("$ref", Value::String(reference)) => match reference.strip_prefix('#') {
+                    Some(pointer) => {
+                        *reference = format!("{root}{pointer}");
+                        true
+                    }
+                    None => false,
+                },
+                // Here the keywords are names.
+                ("properties" | "patternProperties" | "$defs" | "definitions", Value::Object(named)) => {
+                    named.values_mut().fold(false, |any, schema| lead_to(root, schema) || any)
+                }
+                // Compared with the answer word by word.
+                ("const" | "enum" | "default" | "examples", _) => false,
+                (_, member) => lead_to(root, member),
+            };
+            found || any
+        }),
+        Value::Array(items) => items.iter_mut().fold(false, |any, item| lead_to(root, item) || any),
+        _ => false,
+    }
+}
