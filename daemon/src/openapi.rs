@@ -19,7 +19,19 @@ use crate::routes;
 
 /// The document; it never changes while the daemon runs.
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
-    let document = routes::documented().into_openapi();
+    let mut document = routes::documented().into_openapi();
+    let paths = &mut document.paths.paths;
+    for (path, same) in routes::SAME {
+        if let Some(item) = paths.get(path).cloned() {
+            paths.insert(same.to_owned(), item);
+        }
+    }
+    // They would be the functions' names, which are no one's own.
+    for item in paths.values_mut() {
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            operation.operation_id = None;
+        }
+    }
     // What is derived from types and constants always is JSON.
     document.to_json().unwrap_or_default()
 });
@@ -54,12 +66,21 @@ pub(crate) struct AnyTime;
 /// What a request for one of several things may be refused with: there is none of that name.
 pub(crate) struct Found;
 
+/// What a question about an engine may be refused with: it isn't there yet.
+pub(crate) struct Opening;
+
 /// What a request to an engine may be refused with.
 pub(crate) struct Asking;
 
 impl IntoResponses for AnyTime {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         responses(&[FAILED])
+    }
+}
+
+impl IntoResponses for Opening {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        responses(&[UNOPENED])
     }
 }
 
@@ -71,7 +92,7 @@ impl IntoResponses for Found {
 
 impl IntoResponses for Asking {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        responses(&[FAILED, UNREADABLE, UNKNOWN, UNANSWERED])
+        responses(&[FAILED, UNREADABLE, UNKNOWN, UNOPENED, UNANSWERED])
     }
 }
 
@@ -137,21 +158,11 @@ const UNKNOWN: &[Refusal] = &[Refusal {
     examples: &[example("model_not_found", "there is no model `smolm`; there are smollm2; did you mean `smollm2`?", Some("model"))],
 }];
 
-const UNANSWERED: &[Refusal] = &[
+const UNOPENED: &[Refusal] = &[
     Refusal {
         status: 429,
         description: "Too many requests wait already",
         examples: &[example("overloaded", "64 requests wait already, which is the limit", None)],
-    },
-    Refusal {
-        status: 501,
-        description: "The engine can't do that",
-        examples: &[example("unsupported", "`smollm2` can't compute embeddings", None)],
-    },
-    Refusal {
-        status: 502,
-        description: "The engine's upstream failed",
-        examples: &[example("upstream_failed", "the upstream failed; the diagnostic log has its own words", None)],
     },
     Refusal {
         status: 503,
@@ -162,6 +173,19 @@ const UNANSWERED: &[Refusal] = &[
             example("draining", "the daemon is shutting down", None),
             example("log_unavailable", "the log can't be written; nothing is answered that can't be logged", None),
         ],
+    },
+];
+
+const UNANSWERED: &[Refusal] = &[
+    Refusal {
+        status: 501,
+        description: "The engine can't do that",
+        examples: &[example("unsupported", "`smollm2` can't compute embeddings", None)],
+    },
+    Refusal {
+        status: 502,
+        description: "The engine's upstream failed",
+        examples: &[example("upstream_failed", "the upstream failed; the diagnostic log has its own words", None)],
     },
     Refusal {
         status: 504,

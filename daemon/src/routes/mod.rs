@@ -1,5 +1,6 @@
 //! The routes: what each answers, and what all of them share.
 
+mod llama_server;
 mod models;
 mod native;
 mod openai;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 use minivault_journal::Journal;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
@@ -99,14 +101,31 @@ pub(crate) fn documented() -> OpenApiRouter<App> {
         .routes(routes!(native::stream_generate))
         .routes(routes!(openai::completions::complete))
         .routes(routes!(openai::chat::complete))
-        .routes(routes!(tokens::tokenize))
-        .routes(routes!(tokens::detokenize))
         .routes(routes!(models::list))
         .routes(routes!(models::retrieve))
+        .routes(routes!(tokens::tokenize))
+        .routes(routes!(tokens::detokenize))
+        .merge(as_llama_server())
         .routes(routes!(status::health))
         .routes(routes!(status::ready))
         .routes(routes!(openapi::document))
 }
+
+/// What clients of llama.cpp's server ask for, the paths without `/v1` included.
+fn as_llama_server() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(llama_server::completion::complete))
+        .routes(routes!(llama_server::status::props))
+        .routes(routes!(llama_server::status::slots))
+        .route("/completions", post(llama_server::completion::complete))
+        .route("/chat/completions", post(openai::chat::complete))
+        .route("/models", get(models::list))
+        .route("/v1/health", get(status::health))
+}
+
+/// Paths that answer as others do: the other one first.
+pub(crate) const SAME: [(&str, &str); 4] =
+    [("/completion", "/completions"), ("/v1/chat/completions", "/chat/completions"), ("/v1/models", "/models"), ("/health", "/v1/health")];
 
 /// All routes, and what the rest is answered with.
 pub fn router(app: App) -> Router {

@@ -7,6 +7,7 @@ mod chat;
 mod completions;
 mod forms;
 mod lifecycle;
+mod llama_server;
 mod native;
 mod refusals;
 mod reports;

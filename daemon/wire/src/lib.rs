@@ -5,6 +5,7 @@
 //! - [`completions`][]: `/v1/completions`
 //! - [`format`][], [`sampling`][], [`usage`][]: what several of OpenAI's bodies share
 //! - [`models`][]: `/v1/models`
+//! - [`llama_server`][]: `/completion`, `/props` and `/slots`
 //! - [`tokens`][]: `/tokenize` and `/detokenize`
 //! - [`status`][]: `/health` and `/ready`
 //! - [`error`][]: the one error body
@@ -13,6 +14,7 @@ pub mod chat;
 pub mod completions;
 pub mod error;
 pub mod format;
+pub mod llama_server;
 pub mod models;
 pub mod native;
 pub mod sampling;

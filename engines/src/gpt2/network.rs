@@ -115,7 +115,7 @@ impl Forward for Network {
             scratch.resize(places.len(), blocks);
             for (layer, block) in blocks.iter().enumerate() {
                 block.forward(&mut x, scratch, team, |projections, gathered| {
-                    kernels::store(*shape, layer, projections, spans, sequences);
+                    kernels::store(*shape, layer, projections, spans, sequences, team);
                     kernels::attend(Step { shape: *shape, layer, projections, spans, sequences }, gathered, *isa, team);
                 });
             }
