@@ -205,6 +205,8 @@ fn response(refusal: &Refusal) -> utoipa::openapi::Response {
             r#type: kind(refusal.status).to_owned(),
             code: (*code).to_owned(),
             param: param.map(str::to_owned),
+            n_prompt_tokens: None,
+            n_ctx: None,
         };
         let body = serde_json::to_value(ErrorBody { error }).ok();
         (*code, utoipa::openapi::example::ExampleBuilder::new().value(body).build())

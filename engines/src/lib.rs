@@ -15,6 +15,7 @@
 //! - [`hub`]: where model files come from
 //! - [`gpt2`]: GPT-2, its forward pass included
 //! - `llama`: GGUF on llama.cpp (feature `llama-cpp`)
+//! - [`remote`]: upstream servers that speak OpenAI's API
 //! - `testkit`: a scripted model and the conformance kit (feature `testkit`)
 
 pub mod chat;
@@ -28,12 +29,14 @@ pub mod llama;
 pub mod local;
 pub mod model;
 pub mod registry;
+pub mod remote;
 pub mod request;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod text_engine;
 pub mod threads;
 pub mod turn;
+mod web;
 
 pub use error::EngineError;
 pub use generation::{Alternative, Beginning, Completion, Finish, FinishReason, Generation, TextEvent, Token, ToolCallPiece, Usage};

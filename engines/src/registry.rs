@@ -17,8 +17,8 @@ use crate::text_engine::TextEngine;
 /// A kind of engine: a configuration of its own, and how to open an engine from it.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
-    /// The engine's table in the configuration, without the keys `backend`, `fallback` and `load_timeout` that all engines share. It should
-    /// carry `#[serde(deny_unknown_fields)]`, so that a misspelt key is explained.
+    /// The engine's table in the configuration, without the keys that all engines share: `backend`, `fallback`, `load`, `load_timeout` and `keep_alive`.
+    /// It should carry `#[serde(deny_unknown_fields)]`, so that a misspelt key is explained.
     type Config: DeserializeOwned + Send + Sync + 'static;
 
     /// Checks what the types can't say, when the configuration is read.
@@ -84,7 +84,7 @@ impl Engines {
 
     /// The backends of this crate.
     pub fn builtin() -> Self {
-        let engines = Self::none().with("gpt2", crate::gpt2::Gpt2);
+        let engines = Self::none().with("gpt2", crate::gpt2::Gpt2).with("openai", crate::remote::OpenAi);
         #[cfg(feature = "llama-cpp")]
         let engines = engines.with("llama-cpp", crate::llama::LlamaCpp);
         engines

@@ -9,19 +9,22 @@ use serde::Deserialize;
 use super::check::Checker;
 use super::error::{Problem, hint};
 use super::explain::Section;
+use super::loading::{KeepAlive, LoadTime};
 use super::notation::key_path;
 use super::settings::EngineSettings;
 use crate::nearest::nearest;
 
 /// The keys that every engine's table has, whatever its backend.
-const SHARED_KEYS: [&str; 3] = ["backend", "fallback", "load_timeout"];
+const SHARED_KEYS: [&str; 5] = ["backend", "fallback", "load", "load_timeout", "keep_alive"];
 
 /// What they say, as it is written.
 #[derive(Deserialize)]
 struct SharedTable {
     backend: String,
     fallback: Option<String>,
+    load: Option<LoadTime>,
     load_timeout: f64,
+    keep_alive: Option<KeepAlive>,
 }
 
 /// The default engine's name.
@@ -108,11 +111,13 @@ fn engine(engines: &Engines, checker: &mut Checker<'_>, name: &str, table: &mut 
     let base = own.get("model").or_else(|| shared.get("backend")).map(|value| checker.merged.base(value).to_owned());
     table.extend(shared);
     table.extend(own);
-    let SharedTable { backend, fallback, .. } = read?;
+    let SharedTable { backend, fallback, load, keep_alive, .. } = read?;
     Some(EngineSettings {
         backend,
         // An empty one takes a default or a file's fallback away again.
         fallback: fallback.filter(|fallback| !fallback.is_empty()),
+        load,
+        keep_alive: keep_alive.unwrap_or(KeepAlive::Forever),
         load_timeout: load_timeout?,
         prepared: prepared?,
         opening: Opening { name: name.to_owned(), base: base? },

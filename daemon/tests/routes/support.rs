@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use minivault_daemon::config::{EngineSettings, GenerationSettings};
+use minivault_daemon::config::{EngineSettings, GenerationSettings, KeepAlive, LoadTime};
 use minivault_daemon::engine_table::EngineTable;
 use minivault_daemon::routes::{App, Limits, router};
 use minivault_engines::testkit::{Script, ScriptedBackend};
@@ -36,11 +36,13 @@ pub struct Engine {
     pub fallback: Option<&'static str>,
     /// Other names that requests may use.
     pub aliases: &'static [&'static str],
+    pub load: Option<LoadTime>,
+    pub keep_alive: KeepAlive,
 }
 
 impl Engine {
     pub fn new(name: &'static str, script: Script) -> Self {
-        Self { name, script, queue: 4, fallback: None, aliases: &[] }
+        Self { name, script, queue: 4, fallback: None, aliases: &[], load: None, keep_alive: KeepAlive::Forever }
     }
 }
 
@@ -116,9 +118,9 @@ impl Daemon {
 }
 
 fn settings(engine: Engine) -> EngineSettings {
-    let Engine { script, queue, name, fallback, aliases: _ } = engine;
+    let Engine { script, queue, name, fallback, aliases: _, load, keep_alive } = engine;
     let engines = Engines::none().with("scripted", ScriptedBackend { script, queue });
-    EngineSettings { fallback: fallback.map(str::to_owned), ..settings_of(&engines, "scripted", name) }
+    EngineSettings { fallback: fallback.map(str::to_owned), load, keep_alive, ..settings_of(&engines, "scripted", name) }
 }
 
 /// An engine's settings as its backend takes them without any key.
@@ -127,6 +129,8 @@ pub fn settings_of(engines: &Engines, backend: &str, name: &str) -> EngineSettin
     EngineSettings {
         backend: backend.into(),
         fallback: None,
+        load: None,
+        keep_alive: KeepAlive::Forever,
         load_timeout: PATIENCE,
         prepared: engines.prepare(backend, &table).unwrap().unwrap(),
         opening: Opening { name: name.into(), ..Opening::default() },
