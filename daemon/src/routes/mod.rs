@@ -101,6 +101,7 @@ pub(crate) fn documented() -> OpenApiRouter<App> {
         .routes(routes!(native::stream_generate))
         .routes(routes!(openai::completions::complete))
         .routes(routes!(openai::chat::complete))
+        .routes(routes!(openai::embeddings::embed))
         .routes(routes!(models::list))
         .routes(routes!(models::retrieve))
         .routes(routes!(tokens::tokenize))
