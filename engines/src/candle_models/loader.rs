@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device, Tensor};
-use candle_transformers::models::quantized_llama;
+use candle_transformers::models::quantized_llama::ModelWeights;
 
 use super::CandleConfig;
 use super::architecture::Architecture;
 use super::header::Header;
 use super::model::Slots;
 use super::network::Network;
+use super::requantise;
 use crate::checkpoint::{Checkpoint, Fingerprint, TensorFile};
 use crate::error::{EngineError, Result};
 use crate::gguf::Gguf;
@@ -113,7 +114,12 @@ impl CandleLoader {
         };
         let (mut file, content, header, vocabulary) = open().map_err(|reason| self.unusable(&reason))?;
         let context = self.config.context_of(header.context)?;
-        let network = quantized_llama::ModelWeights::from_gguf(content, &mut file, &Device::Cpu);
+        let network = if requantise::is_needed(&content) {
+            requantise::requantised(content, &mut file)
+                .and_then(|(content, mut bytes)| ModelWeights::from_gguf(content, &mut bytes, &Device::Cpu))
+        } else {
+            ModelWeights::from_gguf(content, &mut file, &Device::Cpu)
+        };
         let network = network.map_err(|error| self.unusable(&format!("candle can't load it: {error}")))?;
         let fingerprint = Fingerprint::of_files(std::slice::from_ref(&self.path)).map_err(|reason| self.unusable(&reason))?.finish();
         let file_name = || self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! [`CandleLoader`] reads a folder in Hugging Face layout (`model_type` `llama`, `qwen2`, `qwen3`) or a GGUF file of the architecture `llama`.
 //! `architecture` is what `config.json` says and `header` what a GGUF file says, held against what candle takes for granted; `network`
-//! is one sequence in one of candle's models, `model` the slots, each with a network of its own that shares the weights.
+//! is one sequence in one of candle's models, `requantise` makes slow weights fast ones, `model` the slots, each with a network of its own that shares the weights.
 //!
 //! Threads are candle's own, one set for the whole process: as many as `CANDLE_NUM_THREADS` or `RAYON_NUM_THREADS` say, or the processor has
 //! cores. So there is no key `threads`. They sleep between steps, so the turn between engines holds.
@@ -24,6 +24,7 @@ mod header;
 mod loader;
 mod model;
 mod network;
+mod requantise;
 
 pub use loader::CandleLoader;
 

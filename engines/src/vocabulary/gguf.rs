@@ -24,8 +24,8 @@ const BYTE: i32 = 6;
 /// Keys that name a token which ends a text or a turn.
 const END_KEYS: [&str; 3] = ["eos_token_id", "eot_token_id", "eom_token_id"];
 /// How such tokens are called where no key names them.
-const END_NAMES: [&str; 8] =
-    ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<end_of_turn>", "<|end|>", "</s>"];
+const END_NAMES: [&str; 9] =
+    ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<end_of_turn>", "<|end|>", "</s>", "<reponame>"];
 
 /// What is between the words of a text, by the name that `tokenizer.ggml.pre` gives it.
 const KNOWN_SPLITS: &str = "gpt-2, smollm, llama-bpe";

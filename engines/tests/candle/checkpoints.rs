@@ -119,7 +119,7 @@ fn what_does_not_fit_is_refused_by_name() {
     check_refused(|folder| std::fs::remove_file(folder.join("config.json")).unwrap(), &["config.json is not there"]);
     check_refused(|folder| std::fs::write(folder.join("config.json"), "{").unwrap(), &["config.json is not JSON"]);
     check_refused(|folder| configure(folder, "model_type", json!("gpt2")), &["config.json: model_type is `gpt2`"]);
-    check_refused(|folder| configure(folder, "hidden_size", json!(64)), &["has shape [272, 32]; config.json asks for [272, 64]"]);
+    check_refused(|folder| configure(folder, "intermediate_size", json!(64)), &["has shape [32, 48]; config.json asks for [32, 64]"]);
     check_refused(|folder| configure(folder, "vocab_size", json!(100)), &["tokenizer.json: its highest token is 263; vocab_size"]);
     let bias = "model.layers.1.self_attn.k_proj.bias";
     check_refused(|folder| change_tensors(folder, |tensors| drop(tensors.remove(bias))), &["tensor", bias, "is missing"]);

@@ -11,17 +11,19 @@ use tempfile::TempDir;
 use crate::support::{greedy, refusal, step, with_model};
 
 /// A file in the making: a network of two layers with noise for weights.
-struct Sample {
+pub struct Sample {
     keys: Vec<(String, Value)>,
     tensors: Vec<(String, Tensor)>,
 }
 
 impl Sample {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let text = |text: &str| Value::String(text.into());
-        // All printable bytes as GPT-2 spells them, two merges, and three tokens that aren't text.
-        let mut tokens: Vec<String> = ('!'..='~').map(String::from).collect();
-        tokens.extend(["Ġ", "he", "Ġhe", "<s>", "</s>", "<added>"].map(str::to_owned));
+        // All bytes as GPT-2 spells them, two merges, two control tokens and an added one.
+        let letters = ('!'..='~').chain('¡'..='¬').chain('®'..='ÿ').chain('Ā'..='Ń');
+        let mut tokens: Vec<String> = letters.map(String::from).collect();
+        assert_eq!(tokens.len(), 256);
+        tokens.extend(["he", "Ġhe", "<s>", "</s>", "<added>"].map(str::to_owned));
         let count = tokens.len();
         let types = (0..count)
             .map(|id| {
@@ -53,13 +55,14 @@ impl Sample {
             key("tokenizer.ggml.eos_token_id", Value::U32(count as u32 - 2)),
             key("tokenizer.ggml.add_bos_token", Value::Bool(true)),
         ];
-        let noise = |shape: &[usize]| {
-            let values =
-                (0..shape.iter().product::<usize>() as u32).map(|i| (i.wrapping_mul(0x9E37_79B9) >> 8) as f32 / (1 << 25) as f32 - 0.2);
-            Tensor::from_vec(values.collect::<Vec<f32>>(), shape, &Device::Cpu).unwrap()
+        let noise = |name: &str, shape: &[usize]| {
+            let seed = name.bytes().fold(7_u32, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
+            let noise = |i: u32| (i.wrapping_add(seed).wrapping_mul(0x9E37_79B9) >> 8) as f32 / (1 << 24) as f32 - 0.5;
+            let values: Vec<f32> = (0..shape.iter().product::<usize>() as u32).map(|i| 0.6 * noise(i)).collect();
+            (name.to_owned(), Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
         };
         let ones = Tensor::ones(32, DType::F32, &Device::Cpu).unwrap();
-        let mut tensors = vec![("token_embd.weight".to_owned(), noise(&[count, 32])), ("output_norm.weight".to_owned(), ones.clone())];
+        let mut tensors = vec![noise("token_embd.weight", &[count, 32]), ("output_norm.weight".to_owned(), ones.clone())];
         for layer in 0..2 {
             let shapes: [(&str, &[usize]); 7] = [
                 ("attn_q", &[32, 32]),
@@ -70,7 +73,7 @@ impl Sample {
                 ("ffn_up", &[64, 32]),
                 ("ffn_down", &[32, 64]),
             ];
-            tensors.extend(shapes.map(|(part, shape)| (format!("blk.{layer}.{part}.weight"), noise(shape))));
+            tensors.extend(shapes.map(|(part, shape)| noise(&format!("blk.{layer}.{part}.weight"), shape)));
             tensors.extend(["attn_norm", "ffn_norm"].map(|part| (format!("blk.{layer}.{part}.weight"), ones.clone())));
         }
         Self { keys, tensors }
@@ -104,7 +107,7 @@ impl Sample {
         file.into_inner()
     }
 
-    fn file(&self) -> (TempDir, PathBuf) {
+    pub fn file(&self) -> (TempDir, PathBuf) {
         written(&self.bytes())
     }
 }
@@ -120,8 +123,8 @@ fn written(bytes: &[u8]) -> (TempDir, PathBuf) {
 fn a_file_is_read_with_its_tokens() {
     let (_folder, path) = Sample::new().file();
     with_model(&path, |info, vocabulary, model| {
-        assert_eq!((info.model.as_str(), info.context_length, vocabulary.size()), ("Tiny", 64, 100));
-        assert_eq!((vocabulary.prompt_prefix(), vocabulary.end_tokens()), (&[97][..], &[98][..]));
+        assert_eq!((info.model.as_str(), info.context_length, vocabulary.size()), ("Tiny", 64, 261));
+        assert_eq!((vocabulary.prompt_prefix(), vocabulary.end_tokens()), (&[258][..], &[259][..]));
         let spelled = |tokens: &[u32]| tokens.iter().map(|&token| vocabulary.name(token)).collect::<Vec<_>>();
         let encode = |text: &str, specials| spelled(&vocabulary.encode(text, specials).unwrap());
         assert_eq!(encode("he he12<s>", Specials::Parse), ["he", "Ġhe", "1", "2", "<s>"]);
@@ -129,10 +132,10 @@ fn a_file_is_read_with_its_tokens() {
         // Added text is one token wherever it stands.
         assert_eq!(encode("a<added>", Specials::Literal), ["a", "<added>"]);
         let mut bytes = Vec::new();
-        [95, 97, 99].iter().for_each(|&id| vocabulary.push_bytes(id, &mut bytes));
+        [256, 258, 260].iter().for_each(|&id| vocabulary.push_bytes(id, &mut bytes));
         assert_eq!(bytes, b"he<added>");
-        assert_eq!(greedy(model, 0, &[97, 5, 6], 8).len(), 8);
-        assert_eq!(step(model, 1, &[97, 5, 6], Rows::All).len(), 3);
+        assert_eq!(greedy(model, 0, &[258, 5, 6], 8).len(), 8);
+        assert_eq!(step(model, 1, &[258, 5, 6], Rows::All).len(), 3);
     });
 }
 
@@ -156,7 +159,7 @@ fn what_candle_would_compute_otherwise_is_refused_by_name() {
     check_refused(&with("llama.expert_count", Value::U32(8)), "key `llama.expert_count` is U32(8); this backend supports 0");
     check_refused(&with("llama.rope.scaling.type", text("yarn")), "key `llama.rope.scaling.type` is `yarn`");
     check_refused(&Sample::new().without("blk.1.ffn_up.weight"), "tensor `blk.1.ffn_up.weight` is missing");
-    check_refused(&with("llama.feed_forward_length", Value::U32(96)), "has the shape [64, 32]; the keys ask for [96, 32]");
+    check_refused(&with("llama.feed_forward_length", Value::U32(96)), "has the shape [32, 64]; the keys ask for [32, 96]");
     let ones = || Tensor::ones(32, DType::F32, &Device::Cpu).unwrap();
     check_refused(&Sample::new().and_tensor("rope_freqs.weight", ones()), "the model scales its positions' angles");
     check_refused(
@@ -166,11 +169,11 @@ fn what_candle_would_compute_otherwise_is_refused_by_name() {
     check_refused(&Sample::new().without("llama.attention.layer_norm_rms_epsilon"), "layer_norm_rms_epsilon");
     check_refused(&with("tokenizer.ggml.model", text("llama")), "key `tokenizer.ggml.model` is `llama`; this backend reads `gpt2`");
     check_refused(&with("tokenizer.ggml.pre", text("tekken")), "key `tokenizer.ggml.pre` is `tekken`; this backend knows gpt-2, smollm");
-    check_refused(&with("tokenizer.ggml.eos_token_id", Value::U32(100)), "eos_token_id` is U32(100); it must be a token below 100");
+    check_refused(&with("tokenizer.ggml.eos_token_id", Value::U32(261)), "eos_token_id` is U32(261); it must be a token below 261");
     check_refused(&with("tokenizer.ggml.merges", Value::Array(vec![text("he")])), "merges` holds `he`");
     check_refused(
         &with("tokenizer.ggml.token_type", Value::Array(vec![Value::I32(1)])),
-        "is an array of 1; it must be an array of 100 numbers",
+        "is an array of 1; it must be an array of 261 numbers",
     );
     check_refused(&with("tokenizer.chat_template", text("{% if %}")), "chat template");
 }

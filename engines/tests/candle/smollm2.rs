@@ -56,7 +56,7 @@ mod beside_llama_cpp {
                 .iter()
                 .flat_map(|text| [Specials::Literal, Specials::Parse].map(|specials| vocabulary.encode(text, specials).unwrap()))
                 .collect();
-            let message = |role: &str, content: &str| ChatMessage { role: role.into(), content: content.into() };
+            let message = |role: &str, content: &str| ChatMessage::new(role, content);
             let chat =
                 [message("system", "Be brief."), message("user", "Say <|im_end|> now"), message("assistant", "No."), message("user", "1")];
             let rendered = vocabulary.render_chat(&chat, &[]).unwrap();
@@ -73,7 +73,7 @@ mod beside_llama_cpp {
     fn greedy_text_is_the_same_at_first_and_logits_are_near() {
         let Some(file) = path_from_environment("MINIVAULT_TEST_SMOLLM2") else { return };
         let [ours, theirs] = on_both(&file, |vocabulary, model| {
-            let chat = [ChatMessage { role: "user".into(), content: "What is the capital of France?".into() }];
+            let chat = [ChatMessage::new("user", "What is the capital of France?")];
             let rendered = vocabulary.render_chat(&chat, &[]).unwrap();
             let chat: Vec<u32> = rendered.pieces.iter().flat_map(|piece| vocabulary.encode(piece, Specials::Parse).unwrap()).collect();
             let plain = vocabulary.encode(TEXT, Specials::Literal).unwrap();
@@ -84,7 +84,7 @@ mod beside_llama_cpp {
         let spread = theirs.1.iter().copied().fold(f32::MIN, f32::max) - theirs.1.iter().copied().fold(f32::MAX, f32::min);
         println!("the largest difference of two logits is {} of a spread of {spread}", difference(&ours.1, &theirs.1));
         assert_eq!(ours.0, theirs.0);
-        assert!(difference(&ours.1, &theirs.1) < 0.02 * spread, "{} of {spread}", difference(&ours.1, &theirs.1));
+        assert!(difference(&ours.1, &theirs.1) < 0.04 * spread, "{} of {spread}", difference(&ours.1, &theirs.1));
     }
 }
 
@@ -103,7 +103,7 @@ fn logits_are_near_those_of_the_same_weights_in_f32() {
     let spread = exact.iter().copied().fold(f32::MIN, f32::max) - exact.iter().copied().fold(f32::MAX, f32::min);
     println!("the largest difference of two logits is {} of a spread of {spread}", difference(&row, &exact));
     assert_eq!(most_likely(&row), most_likely(&exact));
-    assert!(difference(&row, &exact) < 0.02 * spread, "{} of {spread}", difference(&row, &exact));
+    assert!(difference(&row, &exact) < 0.04 * spread, "{} of {spread}", difference(&row, &exact));
 }
 
 /// candle's plain Llama with the file's weights as f32, named and ordered as in safetensors.
@@ -161,4 +161,24 @@ fn dequantised(path: &Path) -> (llama::Llama, llama::Config) {
     };
     let weights = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
     (llama::Llama::load(weights, &config).unwrap(), config)
+}
+
+/// Not a test of anything: `--ignored --nocapture` prints the speed.
+#[test]
+#[ignore = "it measures"]
+fn speed() {
+    let Some(file) = path_from_environment("MINIVAULT_TEST_SMOLLM2") else { return };
+    let begin = std::time::Instant::now();
+    with_model(&file, |_, _, model| {
+        println!("loaded after {:?}", begin.elapsed());
+        for _ in 0..3 {
+            model.release(minivault_engines::model::Slot(0));
+            let begin = std::time::Instant::now();
+            step(model, 0, &[100; 128], Rows::Last);
+            println!("prefill {:.1} tokens/s", 128.0 / begin.elapsed().as_secs_f64());
+            let begin = std::time::Instant::now();
+            (0..32).for_each(|token| drop(step(model, 0, &[token + 100], Rows::Last)));
+            println!("decode {:.1} tokens/s", 32.0 / begin.elapsed().as_secs_f64());
+        }
+    });
 }
