@@ -61,16 +61,16 @@ pub(crate) async fn document() -> Response {
 }
 
 /// What any route may answer instead: the daemon failed.
-pub(crate) struct AnyTime;
+pub(crate) enum AnyTime {}
 
 /// What a request for one of several things may be refused with: there is none of that name.
-pub(crate) struct Found;
+pub(crate) enum Found {}
 
 /// What a question about an engine may be refused with: it isn't there yet.
-pub(crate) struct Opening;
+pub(crate) enum Opening {}
 
 /// What a request to an engine may be refused with.
-pub(crate) struct Asking;
+pub(crate) enum Asking {}
 
 impl IntoResponses for AnyTime {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
