@@ -28,7 +28,7 @@ fn a_key_like_no_other_gets_the_list_of_keys() {
     Setup::file("[engines.smollm2]\nx = 1\n").refused(&["config.toml:2:1: [engines.smollm2] has no key `x`; its keys are: \
          backend, context, fallback, load_timeout, model, sha256, wheel"]);
     Setup::file("colour = 1\n")
-        .refused(&["config.toml:1:1: there is no key `colour`; there are: engine, engines, generation, log, server"]);
+        .refused(&["config.toml:1:1: there is no key `colour`; there are: aliases, engine, engines, generation, log, server"]);
 }
 
 #[test]

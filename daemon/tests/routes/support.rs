@@ -34,13 +34,15 @@ pub struct Engine {
     pub script: Script,
     pub queue: usize,
     pub fallback: Option<&'static str>,
+    /// Other names that requests may use.
+    pub aliases: &'static [&'static str],
     pub load: Option<LoadTime>,
     pub keep_alive: KeepAlive,
 }
 
 impl Engine {
     pub fn new(name: &'static str, script: Script) -> Self {
-        Self { name, script, queue: 4, fallback: None, load: None, keep_alive: KeepAlive::Forever }
+        Self { name, script, queue: 4, fallback: None, aliases: &[], load: None, keep_alive: KeepAlive::Forever }
     }
 }
 
@@ -66,12 +68,14 @@ impl Daemon {
     pub fn logging_to(log: Option<&Path>, engines: Vec<Engine>, places: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let default = engines[0].name.to_owned();
+        let aliases =
+            engines.iter().flat_map(|engine| engine.aliases.iter().map(|alias| ((*alias).to_owned(), engine.name.to_owned()))).collect();
         let settings = engines.into_iter().map(|engine| (engine.name.to_owned(), settings(engine))).collect();
         let journal = Arc::new(Journal::open(log.unwrap_or(&folder.path().join("log.jsonl")), places).unwrap());
         let generation =
             GenerationSettings { max_tokens: 20, temperature: 0.0, top_k: 50, top_p: 0.95, min_p: 0.0, repetition_penalty: 1.0 };
         let limits = Limits { body: 10_000, prompt: 5_000 };
-        let app = App::new(Arc::new(EngineTable::new(default, settings)), journal, generation, limits);
+        let app = App::new(Arc::new(EngineTable::new(default, settings).with_aliases(aliases)), journal, generation, limits);
         Self { router: router(app.clone()), app, folder }
     }
 
@@ -114,7 +118,7 @@ impl Daemon {
 }
 
 fn settings(engine: Engine) -> EngineSettings {
-    let Engine { script, queue, name, fallback, load, keep_alive } = engine;
+    let Engine { script, queue, name, fallback, aliases: _, load, keep_alive } = engine;
     let engines = Engines::none().with("scripted", ScriptedBackend { script, queue });
     EngineSettings { fallback: fallback.map(str::to_owned), load, keep_alive, ..settings_of(&engines, "scripted", name) }
 }
