@@ -146,7 +146,7 @@ pub struct CompletionChoice {
     pub finish_reason: Option<String>,
 }
 
-/// What the model thought of a text's tokens; one entry for each in every list.
+/// What the model thought of a text's tokens; one entry for each in every list, and a last one, without text, for the token that ended it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CompletionLogprobs {

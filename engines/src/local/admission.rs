@@ -294,7 +294,7 @@ fn with_tools(prompt: Prompt, choice: &ToolChoice) -> Result<(Prompt, Vec<serde_
 /// The answer of no tokens.
 fn nothing(beginning: Beginning) -> Generation {
     let usage = Usage { prompt_tokens: beginning.prompt_tokens.len(), ..Usage::default() };
-    let end = TextEvent::Finished(Finish { reason: FinishReason::Length, usage });
+    let end = TextEvent::Finished(Finish::new(FinishReason::Length, usage));
     Generation::new(beginning, futures_util::stream::iter([Ok(end)]))
 }
 

@@ -120,7 +120,7 @@ impl Teller {
         CompletionPiece { index: self.index, content: text, tokens: ids, stop: false, completion_probabilities }
     }
 
-    fn end(&self, Finish { reason, usage }: Finish, wanted: &Wanted) -> CompletionAnswer {
+    fn end(&self, Finish { reason, usage, .. }: Finish, wanted: &Wanted) -> CompletionAnswer {
         let (stop_type, stopping_word) = match reason {
             FinishReason::EndOfText | FinishReason::ToolCalls => ("eos", String::new()),
             FinishReason::StopString(stop) => ("word", stop),
