@@ -238,7 +238,7 @@ fn weigh<L: Lanes, const ROWS: usize>(
     sums: &mut [[L; VALUES]; ROWS],
     weights: &[f32],
     stride: usize,
-    tokens: std::ops::Range<usize>,
+    tokens: Range<usize>,
     begin: usize,
     values: &[f32],
     value_width: usize,
