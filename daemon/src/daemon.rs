@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
-use minivault_engines::Engines;
+use minivault_engines::{Engines, TextEngine};
 use minivault_journal::Journal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -70,15 +70,25 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
     let engines = Arc::new(EngineTable::new(engine, engines));
     let limits = Limits { body: server.body_limit, prompt: server.max_prompt_bytes };
     let app = App::new(engines.clone(), journal.clone(), generation, limits);
-    eprintln!("MiniVault {} listens on {listener} and loads `{}` …", env!("CARGO_PKG_VERSION"), engines.default_name());
+    let (version, default) = (env!("CARGO_PKG_VERSION"), engines.default_name());
+    if engines.default_is_starting() {
+        eprintln!("MiniVault {version} listens on {listener} and loads `{default}` …");
+    } else {
+        eprintln!("MiniVault {version} listens on {listener}; `{default}` loads when it is first asked.");
+    }
 
     let address = listener.to_string();
     let (gone, fails) = tokio::sync::oneshot::channel();
     let opening = tokio::spawn({
         let engines = engines.clone();
         async move {
-            match engines.open_default().await {
-                Ok(_) => greet(&engines, &server.listen, &address, &log.path),
+            tokio::spawn({
+                let engines = engines.clone();
+                async move { engines.open_others().await }
+            });
+            let opened = if engines.default_is_starting() { engines.open_default().await.map(drop) } else { Ok(()) };
+            match opened {
+                Ok(()) => greet(&engines, &server.listen, &address, &log.path),
                 // Nobody listens any more when the daemon was told to stop meanwhile.
                 Err(error) => drop(gone.send(error)),
             }
@@ -138,25 +148,33 @@ impl Signals {
 fn greet(engines: &EngineTable, listen: &Listen, address: &str, log: &std::path::Path) {
     use crate::engine_table::Phase;
     let default = engines.default_name();
-    let engine = match engines.default_phase() {
-        Phase::Ready(engine) => engine,
+    match engines.default_phase() {
+        Phase::Ready(engine) => introduce(&*engine),
         Phase::Replaced { by, reason } => {
             eprintln!("\n  `{default}` can't be had, so `{}` answers in its place:", by.info().name);
             reason.lines().for_each(|line| eprintln!("    {line}"));
-            by
+            introduce(&*by);
         }
+        // It loads when it is first asked.
+        Phase::Idle => eprintln!("\n  engine       {default}"),
         _ => return,
-    };
-    let (info, slots) = (engine.info(), engine.health().slots);
-    eprintln!("\n  engine       {} ({})", info.name, info.backend);
-    eprintln!("  model        {}", info.model);
-    eprintln!("  from         {}", info.source);
-    eprintln!("  context      {} tokens, {slots} requests side by side", info.context_length);
-    eprintln!("  determinism  {}", info.determinism.as_str());
+    }
     eprintln!("  log          {}", log.display());
     let target = match listen {
         Listen::Tcp(_) => address.to_owned(),
         Listen::Unix(path) => format!("--unix-socket {} http://localhost", path.display()),
     };
     eprintln!("\nReady. Try:\n  curl -X POST {target}/generate -H 'Content-Type: application/json' -d '{{\"prompt\":\"Hello\"}}'\n");
+}
+
+fn introduce(engine: &dyn TextEngine) {
+    let (info, slots) = (engine.info(), engine.health().slots);
+    eprintln!("\n  engine       {} ({})", info.name, info.backend);
+    eprintln!("  model        {}", info.model);
+    eprintln!("  from         {}", info.source);
+    match info.context_length {
+        0 => eprintln!("  context      not told, {slots} requests side by side"),
+        context => eprintln!("  context      {context} tokens, {slots} requests side by side"),
+    }
+    eprintln!("  determinism  {}", info.determinism.as_str());
 }

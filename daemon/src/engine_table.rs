@@ -1,10 +1,10 @@
-//! The engines of the configuration: opened when they are needed, found by their names.
+//! The engines of the configuration: opened when they are needed, found by their names, let go when nobody asks for them.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -12,8 +12,9 @@ use minivault_engines::registry::Prepared;
 use minivault_engines::{EngineError, Opening, State, TextEngine};
 use tokio::sync::watch;
 
-use crate::config::EngineSettings;
+use crate::config::{EngineSettings, KeepAlive, LoadTime};
 use crate::error::ApiError;
+use crate::lease::{Lease, Use};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -26,21 +27,27 @@ pub struct EngineTable {
     entries: BTreeMap<String, Arc<Entry>>,
 }
 
-struct Entry {
-    name: String,
+pub(crate) struct Entry {
+    pub name: String,
     backend: String,
     fallback: Option<String>,
+    load: LoadTime,
     load_timeout: Duration,
+    pub keep_alive: KeepAlive,
     prepared: Prepared,
     opening: Opening,
-    phase: watch::Sender<Phase>,
+    pub phase: watch::Sender<Phase>,
     waiting: AtomicUsize,
+    /// What uses it at this moment: requests that wait for it or are answered by it.
+    pub uses: watch::Sender<usize>,
+    /// Its load at startup is still to come, or under way.
+    starting: AtomicBool,
 }
 
 /// How far an engine is.
 #[derive(Clone)]
 pub enum Phase {
-    /// No request has named it yet.
+    /// Not in memory; the next request that names it loads it.
     Idle,
     /// Its model is on the way.
     Loading,
@@ -73,11 +80,26 @@ impl EngineTable {
     /// A table of engines, none of them open. `default` must be one of them; the configuration's check has seen to that.
     pub fn new(default: String, engines: BTreeMap<String, EngineSettings>) -> Self {
         let entry = |(name, settings): (String, EngineSettings)| {
-            let EngineSettings { backend, fallback, load_timeout, prepared, opening } = settings;
-            let (phase, waiting) = (watch::Sender::new(Phase::Idle), AtomicUsize::new(0));
-            (name.clone(), Arc::new(Entry { name, backend, fallback, load_timeout, prepared, opening, phase, waiting }))
+            let EngineSettings { backend, fallback, load, keep_alive, load_timeout, prepared, opening } = settings;
+            let load = load.unwrap_or(if name == default { LoadTime::Startup } else { LoadTime::FirstUse });
+            let entry = Entry {
+                name: name.clone(),
+                backend,
+                fallback,
+                load,
+                load_timeout,
+                keep_alive,
+                prepared,
+                opening,
+                phase: watch::Sender::new(Phase::Idle),
+                waiting: AtomicUsize::new(0),
+                uses: watch::Sender::new(0),
+                starting: AtomicBool::new(load == LoadTime::Startup),
+            };
+            (name, Arc::new(entry))
         };
-        Self { default, entries: engines.into_iter().map(entry).collect() }
+        let entries = engines.into_iter().map(entry).collect();
+        Self { default, entries }
     }
 
     /// The name of the engine that answers when a request names none.
@@ -88,6 +110,11 @@ impl EngineTable {
     /// How far the default engine is.
     pub fn default_phase(&self) -> Phase {
         self.entries.get(&self.default).map_or(Phase::Idle, |entry| entry.phase.borrow().clone())
+    }
+
+    /// Whether the default engine's load at startup is still to come, or under way.
+    pub fn default_is_starting(&self) -> bool {
+        self.entries.get(&self.default).is_some_and(|entry| entry.is_starting())
     }
 
     /// All engines, the default one first.
@@ -109,20 +136,31 @@ impl EngineTable {
         self.open(&self.default).await
     }
 
-    /// The engine that answers a request for `name`. One that isn't open yet is opened, and the request waits for it; the default
-    /// one is opened when the daemon starts, and nobody waits for it.
+    /// Opens the engines with `load = "startup"`; the default one says by itself how that went ([`EngineTable::open_default`]), of the
+    /// others a failure stands in the diagnostic log and in every answer.
+    pub async fn open_others(self: &Arc<Self>) {
+        let others = self.entries.values().filter(|entry| entry.load == LoadTime::Startup && entry.name != self.default);
+        futures_util::future::join_all(others.map(|entry| self.open(&entry.name))).await;
+    }
+
+    /// The engine that answers a request for `name`. One that isn't open yet is opened, and the request waits for it; one that loads
+    /// when the daemon starts is waited for by nobody.
     ///
     /// # Errors
     /// Unknown, still loading, or not to be had.
-    pub async fn find(self: &Arc<Self>, name: Option<&str>) -> Result<Arc<dyn TextEngine>, ApiError> {
+    pub async fn find(self: &Arc<Self>, name: Option<&str>) -> Result<Lease, ApiError> {
         let name = name.unwrap_or(&self.default);
         let Some(entry) = self.entries.get(name) else {
             let names: Vec<&str> = self.entrants().iter().map(|entrant| entrant.name).collect();
             return Err(ApiError::unknown_model(name, &names));
         };
+        // Counted before the phase is looked at: from here on neither it nor whatever stands in for it is unloaded.
+        let uses = self.with_fallbacks(entry).map(|entry| Use::begin(entry.clone())).collect();
         match &*entry.phase.borrow() {
-            Phase::Ready(engine) | Phase::Replaced { by: engine, .. } if !has_failed(&**engine) => return Ok(engine.clone()),
-            Phase::Loading if name == self.default => return Err(ApiError::loading(name)),
+            Phase::Ready(engine) | Phase::Replaced { by: engine, .. } if !has_failed(&**engine) => {
+                return Ok(Lease::new(engine.clone(), name, uses));
+            }
+            Phase::Idle | Phase::Loading if entry.is_starting() => return Err(ApiError::loading(name)),
             Phase::Closed => return Err(ApiError::draining()),
             _ => {}
         }
@@ -130,7 +168,13 @@ impl EngineTable {
             ApiError::overloaded(format!("model `{name}` is loading and {WAITING_FOR_A_LOAD} requests wait for it, which is the limit"))
         })?;
         let opening = tokio::time::timeout(entry.load_timeout, self.open(name));
-        opening.await.map_err(|_| ApiError::loading(name))?.map_err(ApiError::from)
+        let engine = opening.await.map_err(|_| ApiError::loading(name))?.map_err(ApiError::from)?;
+        Ok(Lease::new(engine, name, uses))
+    }
+
+    /// An engine, and those that stand in for it one after the other.
+    fn with_fallbacks<'a>(&'a self, entry: &'a Arc<Entry>) -> impl Iterator<Item = &'a Arc<Entry>> {
+        std::iter::successors(Some(entry), |entry| self.entries.get(entry.fallback.as_ref()?))
     }
 
     /// Lets go of all engines. Blocks until their threads have ended.
@@ -138,6 +182,32 @@ impl EngineTable {
         for entry in self.entries.values() {
             drop(entry.phase.send_replace(Phase::Closed));
         }
+    }
+
+    /// Takes an engine out of memory if nothing uses it; whoever it stood in for tries its own model again next time.
+    pub(crate) fn unload(&self, entry: &Entry, engine: &std::sync::Weak<dyn TextEngine>) -> bool {
+        let mut unloaded = Vec::new();
+        let mut take = |entry: &Entry, is_it: &dyn Fn(&Phase) -> bool| {
+            entry.phase.send_if_modified(|phase| {
+                let takes = is_it(phase);
+                if takes {
+                    unloaded.push(std::mem::replace(phase, Phase::Idle));
+                }
+                takes
+            })
+        };
+        let is = |known: &Arc<dyn TextEngine>| std::ptr::addr_eq(Arc::as_ptr(known), engine.as_ptr());
+        // A request counts itself before it looks at the phase, so there is none, or it finds the engine idle and loads it.
+        if !take(entry, &|phase| matches!(phase, Phase::Ready(known) if is(known)) && *entry.uses.borrow() == 0) {
+            return false;
+        }
+        for other in self.entries.values() {
+            take(other, &|phase| matches!(phase, Phase::Replaced { by, .. } if is(by)));
+        }
+        tracing::info!(engine = entry.name, "nobody asked the engine for its keep_alive; it is out of memory");
+        // Its thread ends first, which may take a step.
+        tokio::task::spawn_blocking(move || drop(unloaded));
+        true
     }
 
     /// Opens an engine, or waits for whoever does so already.
@@ -162,19 +232,7 @@ impl EngineTable {
             });
             if starts {
                 // A task of its own: whoever asked first may leave, and the others still wait.
-                let (table, entry) = (self.clone(), entry.clone());
-                tokio::spawn(async move {
-                    // A panic while opening must not leave the engine loading for ever.
-                    let outcome = AssertUnwindSafe(table.load(&entry)).catch_unwind().await;
-                    let outcome = outcome.unwrap_or_else(|_| Phase::Failed(format!("opening engine `{}` panicked", entry.name)));
-                    entry.phase.send_if_modified(|phase| {
-                        let stays_open = matches!(phase, Phase::Loading);
-                        if stays_open {
-                            *phase = outcome;
-                        }
-                        stays_open
-                    });
-                });
+                tokio::spawn(self.clone().load_and_tell(entry.clone()));
             }
             let phase = phases.wait_for(|phase| !matches!(phase, Phase::Loading)).await.map_err(|_| EngineError::Stopped)?.clone();
             match phase {
@@ -183,6 +241,24 @@ impl EngineTable {
                 Phase::Idle | Phase::Loading | Phase::Closed => Err(EngineError::Stopped),
             }
         })
+    }
+
+    async fn load_and_tell(self: Arc<Self>, entry: Arc<Entry>) {
+        // A panic while opening must not leave the engine loading for ever.
+        let outcome = AssertUnwindSafe(self.load(&entry)).catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|_| Phase::Failed(format!("opening engine `{}` panicked", entry.name)));
+        let loaded = if let Phase::Ready(engine) = &outcome { Some(Arc::downgrade(engine)) } else { None };
+        let tells = entry.phase.send_if_modified(|phase| {
+            let stays_open = matches!(phase, Phase::Loading);
+            if stays_open {
+                *phase = outcome;
+                entry.starting.store(false, Ordering::Relaxed);
+            }
+            stays_open
+        });
+        if let (true, Some(engine), Some(keep_alive)) = (tells, loaded, entry.keep_alive.limit()) {
+            tokio::spawn(crate::lease::unload_when_idle(Arc::downgrade(&self), entry, engine, keep_alive));
+        }
     }
 
     async fn load(self: &Arc<Self>, entry: &Entry) -> Phase {
@@ -226,6 +302,12 @@ impl EngineTable {
                 (outcome, _) => return outcome,
             }
         }
+    }
+}
+
+impl Entry {
+    fn is_starting(&self) -> bool {
+        self.starting.load(Ordering::Relaxed)
     }
 }
 

@@ -24,6 +24,8 @@ pub struct ApiError {
     param: Option<String>,
     /// Seconds after which it may be tried again.
     retry_after: Option<u64>,
+    /// Tokens of a prompt, and of the context that it doesn't fit.
+    tokens: Option<(usize, usize)>,
 }
 
 impl ApiError {
@@ -93,7 +95,7 @@ impl ApiError {
     }
 
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: shorten(&message.into(), LONGEST_MESSAGE), param: None, retry_after: None }
+        Self { status, code, message: shorten(&message.into(), LONGEST_MESSAGE), param: None, retry_after: None, tokens: None }
     }
 
     /// The client took too long to send its body, in seconds.
@@ -127,8 +129,9 @@ impl ApiError {
             400..=499 => "invalid_request_error",
             _ => "server_error",
         };
-        let error = ErrorDetail { message: self.message.clone(), r#type: r#type.into(), code: self.code.into(), param: self.param.clone() };
-        ErrorBody { error }
+        let (n_prompt_tokens, n_ctx) = self.tokens.unzip();
+        let (message, param) = (self.message.clone(), self.param.clone());
+        ErrorBody { error: ErrorDetail { message, r#type: r#type.into(), code: self.code.into(), param, n_prompt_tokens, n_ctx } }
     }
 }
 
@@ -136,12 +139,16 @@ impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         let message = error.to_string();
         match error {
-            EngineError::InvalidRequest { param, .. } => Self::invalid(Some(param), message),
-            EngineError::ContextLengthExceeded { max_tokens, .. } => {
+            EngineError::InvalidRequest { param, .. } => Self::invalid(Some(param).filter(|param| !param.is_empty()), message),
+            EngineError::ContextLengthExceeded { prompt_tokens, max_tokens, limit } => {
                 let param = if max_tokens.is_some() { "max_tokens" } else { "prompt" };
-                Self { param: Some(param.into()), ..Self::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message) }
+                let tokens = Some((prompt_tokens, limit));
+                Self { param: Some(param.into()), tokens, ..Self::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message) }
             }
             EngineError::Busy { .. } => Self::overloaded(message),
+            EngineError::UpstreamBusy { retry_after } => {
+                Self { retry_after: Some(retry_after.as_secs().max(1)), ..Self::overloaded(message) }
+            }
             EngineError::Unsupported { .. } => Self::unsupported(None, message),
             EngineError::Unavailable(_) => Self::unavailable(message),
             EngineError::Stopped => Self::draining(),

@@ -11,13 +11,13 @@ use jiff::Timestamp;
 use minivault_engines::chat::ToolCall;
 use minivault_engines::generation::{Finish, FinishReason};
 use minivault_engines::{
-    Constraint, EngineError, EngineInfo, GenerateRequest, Generation, MaxTokens, Prompt, TextEngine, TextEvent, Token, ToolCallPiece,
-    ToolChoice, Usage,
+    Constraint, EngineError, EngineInfo, GenerateRequest, Generation, MaxTokens, Prompt, TextEvent, Token, ToolCallPiece, ToolChoice, Usage,
 };
 use minivault_journal::{Outcome, Place, Record, TokenUsage};
 use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
+use crate::lease::Lease;
 use crate::routes::App;
 
 /// The status in the log when the client left before the end, as nginx counts it.
@@ -42,7 +42,8 @@ pub struct Question {
 /// A generation under way.
 pub struct Interaction {
     generation: Generation,
-    handle: Arc<dyn TextEngine>,
+    /// The engine, which stays in memory as long as it is here.
+    handle: Lease,
     /// `None` once the record has been handed over.
     open: Option<Open>,
     /// Tokens of text that can't be shown yet, where log probabilities were asked for.
@@ -274,7 +275,8 @@ impl Interaction {
     fn add(&mut self, text: &str, tokens: &[Token]) {
         let Some(Open { record, started, .. }) = &mut self.open else { return };
         record.response.push_str(text);
-        if !tokens.is_empty() {
+        // An upstream tells tokens only where log probabilities are asked for.
+        if !tokens.is_empty() || !text.is_empty() {
             record.ttft_ms.get_or_insert_with(|| milliseconds(*started));
         }
         record.response_token_ids.extend(tokens.iter().map(|token| token.id));

@@ -1,7 +1,7 @@
 //! minivaultd: text generation over HTTP, every interaction kept.
 //!
 //! The way of a request: [`server`] accepts a connection, [`routes`] reads the body and turns it into a question for an engine,
-//! [`engine_table`] finds that engine, [`interaction`] asks it and leaves one line in the log, whatever happens, and the route
+//! [`engine_table`] finds that engine and keeps it by a [`lease`], [`interaction`] asks it and leaves one line in the log, whatever happens, and the route
 //! gives the answer the form that its client expects. Every refusal takes its status and body from [`error`].
 //!
 //! - [`arguments`], [`config`]: the command line and the configuration
@@ -20,6 +20,7 @@ pub mod engine_table;
 pub mod error;
 pub mod eval;
 pub mod interaction;
+pub mod lease;
 pub mod listener;
 mod nearest;
 pub mod routes;

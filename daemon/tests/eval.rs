@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use figment::value::{Dict, Value};
 use minivault_daemon::arguments::EvalArguments;
-use minivault_daemon::config::EngineSettings;
+use minivault_daemon::config::{EngineSettings, KeepAlive};
 use minivault_daemon::eval::evaluate;
 use minivault_engines::testkit::{SCRIPT, Script, ScriptedBackend, ScriptedConfig};
 use minivault_engines::{Backend, EngineError, Engines, Opening, TextEngine};
@@ -35,6 +35,8 @@ fn settings(engines: &Engines, backend: &str, table: impl Into<Value>) -> Engine
     EngineSettings {
         backend: backend.into(),
         fallback: None,
+        load: None,
+        keep_alive: KeepAlive::Forever,
         load_timeout: Duration::from_secs(60),
         prepared: engines.prepare(backend, &table.into()).unwrap().unwrap(),
         opening: Opening { name: backend.into(), ..Opening::default() },

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The one error of this crate's engines.
 ///
@@ -13,7 +14,7 @@ pub enum EngineError {
     /// The request itself is wrong; sending it again is pointless.
     #[error("{message}")]
     InvalidRequest {
-        /// The field of the request that is wrong, as the native endpoints spell it.
+        /// The field of the request that is wrong, as the native endpoints spell it; empty where it isn't known.
         param: &'static str,
         /// What was wrong, the value seen and the limit.
         message: String,
@@ -34,6 +35,12 @@ pub enum EngineError {
         /// Requests that wait.
         waiting: usize,
     },
+    /// A remote engine's servers have too much to do, or are about to start; the same request may succeed in a moment.
+    #[error("the upstream server is busy; try again in {} s", retry_after.as_secs().max(1))]
+    UpstreamBusy {
+        /// How long to wait before trying again.
+        retry_after: Duration,
+    },
     /// This engine never does that; another one may.
     #[error("engine `{engine}` doesn't support {what}")]
     Unsupported {
@@ -48,7 +55,7 @@ pub enum EngineError {
     /// The engine has been stopped.
     #[error("the engine has stopped")]
     Stopped,
-    /// A remote engine's server failed or could not be reached.
+    /// A remote engine's server failed or could not be reached; what it said itself is in the diagnostic log.
     #[error("the upstream server failed: {0}")]
     Upstream(String),
     /// The model failed while it was computing. The cause belongs into the diagnostic log, not into an answer.

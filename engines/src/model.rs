@@ -30,7 +30,12 @@ pub trait Model {
         0
     }
 
-    /// The vector of one sequence of at most `limits().step_tokens` tokens, using no slot.
+    /// Tokens of the longest sequence that [`Model::embed`] takes, at most a slot's context.
+    fn longest_embedding(&self) -> usize {
+        self.limits().step_tokens.min(self.limits().context)
+    }
+
+    /// The vector of one sequence of at most [`Model::longest_embedding`] tokens, of whatever length, using no slot.
     ///
     /// # Errors
     /// [`EngineError::Unsupported`] where there are none.

@@ -17,8 +17,8 @@ use crate::text_engine::TextEngine;
 /// A kind of engine: a configuration of its own, and how to open an engine from it.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
-    /// The engine's table in the configuration, without the keys `backend`, `fallback` and `load_timeout` that all engines share. It should
-    /// carry `#[serde(deny_unknown_fields)]`, so that a misspelt key is explained.
+    /// The engine's table in the configuration, without the keys that all engines share: `backend`, `fallback`, `load`, `load_timeout` and `keep_alive`.
+    /// It should carry `#[serde(deny_unknown_fields)]`, so that a misspelt key is explained.
     type Config: DeserializeOwned + Send + Sync + 'static;
 
     /// Checks what the types can't say, when the configuration is read.
@@ -48,6 +48,15 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// [`crate::EngineError::Unavailable`] with what to do about it.
     async fn open(&self, opening: &Opening, config: &Self::Config) -> Result<Arc<dyn TextEngine>>;
+}
+
+/// Why a daemon may lack one of this crate's backends; `None` for a name that is none of theirs.
+pub fn why_absent(backend: &str) -> Option<&'static str> {
+    match backend {
+        "llama-cpp" => Some("it was built without the feature `llama-cpp`; the backend `candle` runs Llama's GGUF files without C++"),
+        "gpt2" | "candle" => Some("it was put together without it"),
+        _ => None,
+    }
 }
 
 /// Checks a setting against its limits.
@@ -84,7 +93,8 @@ impl Engines {
 
     /// The backends of this crate.
     pub fn builtin() -> Self {
-        let engines = Self::none().with("gpt2", crate::gpt2::Gpt2);
+        let engines =
+            Self::none().with("gpt2", crate::gpt2::Gpt2).with("openai", crate::remote::OpenAi).with("candle", crate::candle_models::Candle);
         #[cfg(feature = "llama-cpp")]
         let engines = engines.with("llama-cpp", crate::llama::LlamaCpp);
         engines

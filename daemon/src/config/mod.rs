@@ -5,7 +5,7 @@
 //!
 //! - `defaults`, `file`, `environment`: the sources, each as tables of plain values
 //! - `merged`: figment merges them; every value keeps its origin
-//! - `check`, `engine_tables`, `listen`: from plain values to [`Settings`]
+//! - `check`, `engine_tables`, `listen`, `loading`: from plain values to [`Settings`]
 //! - `explain`, `error`, `report`, `notation`: mistakes and values in the words of the configuration
 //!
 //! An engine's table is read by the backend it names ([`Engines::prepare`]), so nothing here knows a backend's keys.
@@ -18,6 +18,7 @@ mod error;
 mod explain;
 mod file;
 mod listen;
+mod loading;
 mod merged;
 mod notation;
 mod report;
@@ -31,6 +32,7 @@ use minivault_engines::Engines;
 
 pub use error::{ConfigError, Problem};
 pub use listen::Listen;
+pub use loading::{KeepAlive, LoadTime};
 pub use report::{Entry, Report};
 pub use settings::{EngineSettings, GenerationSettings, LogSettings, ServerSettings, Settings};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use minivault_engines::Opening;
 use minivault_engines::registry::Prepared;
 
-use super::Listen;
+use super::{KeepAlive, Listen, LoadTime};
 
 /// The whole configuration, checked.
 #[derive(Debug)]
@@ -72,6 +72,10 @@ pub struct EngineSettings {
     pub backend: String,
     /// The engine that answers in its place when its model can't be had; a key of [`Settings::engines`].
     pub fallback: Option<String>,
+    /// When it loads. `None`: at startup if it is the default engine, otherwise when it is first named.
+    pub load: Option<LoadTime>,
+    /// How long it stays in memory when nobody asks it.
+    pub keep_alive: KeepAlive,
     /// How long requests wait for the engine to load.
     pub load_timeout: Duration,
     /// The backend with its own checked configuration.
@@ -86,6 +90,8 @@ impl fmt::Debug for EngineSettings {
             .debug_struct("EngineSettings")
             .field("backend", &self.backend)
             .field("fallback", &self.fallback)
+            .field("load", &self.load)
+            .field("keep_alive", &self.keep_alive)
             .field("load_timeout", &self.load_timeout)
             .field("opening", &self.opening)
             .finish_non_exhaustive()

@@ -116,6 +116,7 @@ pub fn router(app: App) -> Router {
         .merge(as_llama_server())
         .route("/v1/completions", post(openai::completions::complete))
         .route("/v1/chat/completions", post(openai::chat::complete))
+        .route("/v1/embeddings", post(openai::embeddings::embed))
         .fallback(async |request: Request| ApiError::unknown_path(request.uri().path()))
         .method_not_allowed_fallback(async |request: Request| ApiError::wrong_method(request.method().as_str(), request.uri().path()))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| -> Response {

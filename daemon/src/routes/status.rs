@@ -19,6 +19,8 @@ pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<ReadyAnsw
         ReadyAnswer { status: "loading".into(), engine: app.engines.default_name().to_owned(), answered_by: None, reason: None };
     match app.engines.default_phase() {
         _ if app.is_draining() => answer.status = "draining".into(),
+        // One that loads when it is asked answers then.
+        Phase::Idle if !app.engines.default_is_starting() => answer.status = "ready".into(),
         Phase::Idle | Phase::Loading => {}
         Phase::Closed => answer.status = "draining".into(),
         Phase::Failed(reason) => (answer.status, answer.reason) = ("failed".into(), Some(reason)),

@@ -5,6 +5,7 @@ mod support;
 
 mod chat;
 mod completions;
+mod embeddings;
 mod forms;
 mod lifecycle;
 mod llama_server;

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use minivault_daemon::config::{EngineSettings, GenerationSettings};
+use minivault_daemon::config::{EngineSettings, GenerationSettings, KeepAlive, LoadTime};
 use minivault_daemon::engine_table::EngineTable;
 use minivault_daemon::routes::{App, Limits, router};
 use minivault_engines::testkit::{Script, ScriptedBackend};
@@ -34,11 +34,13 @@ pub struct Engine {
     pub script: Script,
     pub queue: usize,
     pub fallback: Option<&'static str>,
+    pub load: Option<LoadTime>,
+    pub keep_alive: KeepAlive,
 }
 
 impl Engine {
     pub fn new(name: &'static str, script: Script) -> Self {
-        Self { name, script, queue: 4, fallback: None }
+        Self { name, script, queue: 4, fallback: None, load: None, keep_alive: KeepAlive::Forever }
     }
 }
 
@@ -112,9 +114,9 @@ impl Daemon {
 }
 
 fn settings(engine: Engine) -> EngineSettings {
-    let Engine { script, queue, name, fallback } = engine;
+    let Engine { script, queue, name, fallback, load, keep_alive } = engine;
     let engines = Engines::none().with("scripted", ScriptedBackend { script, queue });
-    EngineSettings { fallback: fallback.map(str::to_owned), ..settings_of(&engines, "scripted", name) }
+    EngineSettings { fallback: fallback.map(str::to_owned), load, keep_alive, ..settings_of(&engines, "scripted", name) }
 }
 
 /// An engine's settings as its backend takes them without any key.
@@ -123,6 +125,8 @@ pub fn settings_of(engines: &Engines, backend: &str, name: &str) -> EngineSettin
     EngineSettings {
         backend: backend.into(),
         fallback: None,
+        load: None,
+        keep_alive: KeepAlive::Forever,
         load_timeout: PATIENCE,
         prepared: engines.prepare(backend, &table).unwrap().unwrap(),
         opening: Opening { name: name.into(), ..Opening::default() },

@@ -20,4 +20,10 @@ pub struct ErrorDetail {
     pub code: String,
     /// The field that is wrong, where there is one.
     pub param: Option<String>,
+    /// Tokens of a prompt that doesn't fit the context (as llama.cpp's server tells them).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_prompt_tokens: Option<usize>,
+    /// Tokens that the context holds, in the same case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_ctx: Option<usize>,
 }

@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    fn append(sequence: &mut Sequence, pages: &mut Pages, numbers: std::ops::Range<usize>) {
+    fn append(sequence: &mut Sequence, pages: &mut Pages, numbers: Range<usize>) {
         sequence.reserve(numbers.len(), pages);
         let first = sequence.length();
         numbers.clone().enumerate().for_each(|(offset, number)| put(sequence, first + offset, number as f32));

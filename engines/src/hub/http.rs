@@ -10,6 +10,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use super::attempts::{Attempt, Miss};
 use super::location::Repository;
 use super::settings::Settings;
+use crate::web::chain;
 
 /// How many redirects an answer may take.
 const REDIRECTS: usize = 10;
@@ -91,18 +92,12 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(settings: &Settings) -> Attempt<Self> {
-        // Whoever installed a provider first is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let inner = reqwest::Client::builder()
-            .user_agent(concat!("minivault/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(settings.connect_timeout)
-            .read_timeout(settings.read_timeout)
-            .build()
-            .map_err(|error| {
+        let inner = crate::web::client().connect_timeout(settings.connect_timeout).read_timeout(settings.read_timeout).build().map_err(
+            |error| {
                 Miss::new(format!("no HTTP client can be set up: {}", chain(&error)))
                     .advise("install the system's certificates (the package ca-certificates)")
-            })?;
+            },
+        )?;
         let token = settings.token.as_ref().map(super::settings::Token::header);
         let (endpoint, shown_endpoint) = (settings.endpoint.clone(), settings.shown_endpoint());
         Ok(Self { inner, endpoint, shown_endpoint, token, backoff: settings.backoff })
@@ -334,20 +329,6 @@ pub(super) fn broken(error: reqwest::Error, url: &Url) -> Problem {
         return Problem::transient(format!("{host} stopped sending"));
     }
     Problem::transient(format!("the connection to {host} broke: {}", chain(&error.without_url())))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !message.contains(&next) {
-            message.push_str(": ");
-            message.push_str(&next);
-        }
-        cause = error.source();
-    }
-    message
 }
 
 fn redirect(response: &Response, from: &Url) -> Result<Option<Url>, Problem> {

@@ -53,3 +53,4 @@ fn for_the_log(stream: Option<bool>, user: Option<String>, metadata: Option<BTre
     form.extend(metadata.map(|metadata| ("metadata".to_owned(), json!(metadata))));
     form
 }
+pub(super) mod embeddings;

@@ -13,9 +13,6 @@ use super::rows::exponentials;
 use super::team::Team;
 use crate::gpt2::cache::{KvShape, PAGE, Page, Sequence};
 
-/// Rows of one sequence that read keys and values together.
-const ROWS_AT_ONCE: usize = 4;
-
 /// Consecutive rows of one sequence.
 #[derive(Clone, Copy)]
 pub(in crate::gpt2) struct Span {
@@ -107,8 +104,8 @@ pub(in crate::gpt2) fn attend(step: Step<'_>, gathered: &mut [f32], isa: Isa, te
     for (span, Span { rows, .. }) in step.spans.iter().enumerate() {
         // Head by head, so that its keys and values are read while they are at hand.
         for head in 0..step.shape.heads {
-            let tile = |first| Tile { span, first, rows: ROWS_AT_ONCE.min(rows - first), head };
-            tiles.extend((0..*rows).step_by(ROWS_AT_ONCE).map(tile));
+            let tile = |first| Tile { span, first, rows: isa.rows_together().min(rows - first), head };
+            tiles.extend((0..*rows).step_by(isa.rows_together()).map(tile));
         }
     }
     let gathered = Shared::new(gathered);
@@ -129,18 +126,27 @@ impl Work for Tiles<'_> {
         let mut scores = Vec::new();
         for &tile in tiles {
             match tile.rows {
-                1 => rows::<L, 1, 4>(step, tile, &mut scores, gathered),
-                2 => rows::<L, 2, 4>(step, tile, &mut scores, gathered),
-                3 => rows::<L, 3, 2>(step, tile, &mut scores, gathered),
-                _ => rows::<L, 4, 2>(step, tile, &mut scores, gathered),
+                1 => rows::<L, 1, 4, 4>(step, tile, &mut scores, gathered),
+                2 => rows::<L, 2, 4, 4>(step, tile, &mut scores, gathered),
+                3 => rows::<L, 3, 2, 4>(step, tile, &mut scores, gathered),
+                4 => rows::<L, 4, 2, 4>(step, tile, &mut scores, gathered),
+                5 => rows::<L, 5, 2, 2>(step, tile, &mut scores, gathered),
+                6 => rows::<L, 6, 2, 2>(step, tile, &mut scores, gathered),
+                7 => rows::<L, 7, 2, 2>(step, tile, &mut scores, gathered),
+                _ => rows::<L, 8, 2, 2>(step, tile, &mut scores, gathered),
             }
         }
     }
 }
 
-/// `KEYS` times [`LANES`] keys are looked at together, where there are as many.
+/// `KEYS` times [`LANES`] keys are looked at together, where there are as many, and `VALUES` times as many values of a key.
 #[inline(always)]
-fn rows<L: Lanes, const ROWS: usize, const KEYS: usize>(step: Step<'_>, tile: Tile, scores: &mut Vec<f32>, gathered: &Shared<'_, f32>) {
+fn rows<L: Lanes, const ROWS: usize, const KEYS: usize, const VALUES: usize>(
+    step: Step<'_>,
+    tile: Tile,
+    scores: &mut Vec<f32>,
+    gathered: &Shared<'_, f32>,
+) {
     let Step { shape, layer, projections, spans, sequences } = step;
     let (span, size) = (&spans[tile.span], shape.head_size);
     let (first_row, start) = (span.first_row + tile.first, span.start + tile.first);
@@ -180,14 +186,22 @@ fn rows<L: Lanes, const ROWS: usize, const KEYS: usize>(step: Step<'_>, tile: Ti
         for (index, page) in pages.iter().enumerate() {
             let values = &page.values(shape, layer, tile.head)[first..];
             let end = (start + 1).min((index + 1) * PAGE);
-            weigh::<L, ROWS>(&mut sums, scores, stride, seen..end, index * PAGE, values, shape.value_width());
+            weigh::<L, ROWS, VALUES>(&mut sums, scores, stride, seen..end, index * PAGE, values, shape.value_width());
             seen = end;
         }
         for row in 1..ROWS {
             for token in start + 1..=start + row {
                 let (values, sums) = (&pages[token / PAGE].values(shape, layer, tile.head)[first..], sums[row..].first_chunk_mut());
                 let sums: &mut [_; 1] = sums.expect("row is one of them");
-                weigh::<L, 1>(sums, &scores[row * stride..], stride, token..token + 1, token / PAGE * PAGE, values, shape.value_width());
+                weigh::<L, 1, VALUES>(
+                    sums,
+                    &scores[row * stride..],
+                    stride,
+                    token..token + 1,
+                    token / PAGE * PAGE,
+                    values,
+                    shape.value_width(),
+                );
             }
         }
         for ((to, sums), total) in to.iter_mut().zip(&sums).zip(totals) {
@@ -197,9 +211,6 @@ fn rows<L: Lanes, const ROWS: usize, const KEYS: usize>(step: Step<'_>, tile: Ti
         }
     }
 }
-
-/// Registers of values that are summed up together.
-const VALUES: usize = 4;
 
 /// Scores of queries with the keys of a page in `KEYS` blocks from `block` on, [`LANES`] keys in each.
 #[inline(always)]
@@ -234,7 +245,7 @@ fn score<L: Lanes, const ROWS: usize, const KEYS: usize>(
 
 /// Adds up the values of `tokens` by their weights in each row, one after the other; the page begins with token `begin`.
 #[inline(always)]
-fn weigh<L: Lanes, const ROWS: usize>(
+fn weigh<L: Lanes, const ROWS: usize, const VALUES: usize>(
     sums: &mut [[L; VALUES]; ROWS],
     weights: &[f32],
     stride: usize,
