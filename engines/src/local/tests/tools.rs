@@ -22,7 +22,8 @@ fn tools() -> Vec<Value> {
 
 fn asked(choice: ToolChoice) -> GenerateRequest {
     let messages = vec![ChatMessage::new("user", "How is it in Rome?")];
-    GenerateRequest { prompt: Prompt::Chat { messages, tools: tools() }, tool_choice: choice, ..greedy("", 200) }
+    let sampling = Sampling { seed: Some(1), ..Sampling::greedy() };
+    GenerateRequest { prompt: Prompt::Chat { messages, tools: tools() }, tool_choice: choice, sampling, ..greedy("", 200) }
 }
 
 async fn engine(text: &str) -> LocalEngine {
