@@ -278,6 +278,10 @@ impl Front {
         };
         tokio::task::spawn_blocking(work).await.map_err(EngineError::failed)?
     }
+
+    fn unsupported(&self, what: &str) -> EngineError {
+        EngineError::Unsupported { engine: self.info.name.clone(), what: what.to_owned() }
+    }
 }
 
 /// The prompt with those tools that the choice leaves, and the tools.

@@ -85,6 +85,9 @@ fn whitespace_never_runs_away() {
             break;
         }
         text.push(char::from(token as u8));
+        if matcher.is_over() {
+            break;
+        }
     }
     let outside: String = text.split('"').step_by(2).collect();
     assert!(!outside.contains("  ") && !outside.contains('\n'), "{text}");
