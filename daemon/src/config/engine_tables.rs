@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use figment::value::{Dict, Tag, Value};
+use minivault_engines::registry::why_absent;
 use minivault_engines::{Engines, Opening};
 use serde::Deserialize;
 
@@ -20,11 +21,44 @@ const SHARED_KEYS: [&str; 5] = ["backend", "fallback", "load", "load_timeout", "
 /// What they say, as it is written.
 #[derive(Deserialize)]
 struct SharedTable {
-    backend: String,
+    backend: Backends,
     fallback: Option<String>,
     load: Option<LoadTime>,
     load_timeout: f64,
     keep_alive: Option<KeepAlive>,
+}
+
+/// The backend, or several of which the first that this daemon has is taken.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "it must be a backend's name or a list of names")]
+enum Backends {
+    One(String),
+    FirstOf(Vec<String>),
+}
+
+impl Backends {
+    /// The one that is taken.
+    ///
+    /// # Errors
+    /// The end of a sentence that begins with the key and its value.
+    fn choice(&self, engines: &Engines) -> Result<&str, String> {
+        let named = match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::FirstOf(names) => names.as_slice(),
+        };
+        let has = |name: &str| engines.names().any(|known| known == name);
+        // A misspelt name would otherwise be passed over for the next one.
+        if let Some(name) = named.iter().find(|name| !has(name) && why_absent(name).is_none()) {
+            let what =
+                if matches!(self, Self::One(_)) { "there is no such backend".to_owned() } else { format!("there is no backend `{name}`") };
+            return Err(format!("{what}{}", hint(name, engines.names(), "the backends are")));
+        }
+        match (named.iter().find(|name| has(name)), named.first().and_then(|name| why_absent(name))) {
+            (Some(name), _) => Ok(name),
+            (None, Some(why)) => Err(format!("this daemon doesn't have it: {why}")),
+            (None, None) => Err(format!("it names none; the backends are: {}", engines.names().collect::<Vec<_>>().join(", "))),
+        }
+    }
 }
 
 /// The default engine's name.
@@ -88,15 +122,16 @@ fn engine(engines: &Engines, checker: &mut Checker<'_>, name: &str, table: &mut 
 
     let (mut shared, mut own): (Dict, Dict) = std::mem::take(table).into_iter().partition(|(key, _)| SHARED_KEYS.contains(&key.as_str()));
     let read: Option<SharedTable> = checker.read(&path, &mut shared, &[]);
-    let prepared = read.as_ref().and_then(|read| {
+    let choice = read.as_ref().map(|read| read.backend.choice(engines));
+    if let Some(Err(complaint)) = &choice {
+        checker.refuse(&key("backend"), shared.get("backend")?, complaint);
+    }
+    let prepared = choice.as_ref().and_then(|choice| choice.as_ref().ok()).and_then(|backend| {
         #[allow(clippy::result_large_err)] // figment's error is what it is; this runs once per engine.
-        let attempt = |table: &Value| engines.prepare(&read.backend, table).transpose();
+        let attempt = |table: &Value| engines.prepare(backend, table).transpose();
         match checker.merged.read(&mut own, attempt) {
-            Ok(Some(prepared)) => return Some(prepared),
-            Ok(None) => {
-                let complaint = format!("there is no such backend{}", hint(&read.backend, engines.names(), "the backends are"));
-                checker.refuse(&key("backend"), shared.get("backend")?, &complaint);
-            }
+            // The choice is one that there is.
+            Ok(prepared) => return prepared,
             Err(error) => {
                 let table = shared.clone().into_iter().chain(own.clone()).collect();
                 let section = Section { path: &path, table: &table, also: &SHARED_KEYS };
@@ -110,7 +145,8 @@ fn engine(engines: &Engines, checker: &mut Checker<'_>, name: &str, table: &mut 
     let base = own.get("model").or_else(|| shared.get("backend")).map(|value| checker.merged.base(value).to_owned());
     table.extend(shared);
     table.extend(own);
-    let SharedTable { backend, fallback, load, keep_alive, .. } = read?;
+    let backend = choice?.ok()?.to_owned();
+    let SharedTable { fallback, load, keep_alive, .. } = read?;
     Some(EngineSettings {
         backend,
         // An empty one takes a default or a file's fallback away again.

@@ -1,5 +1,6 @@
 //! The routes: what each answers, and what all of them share.
 
+mod llama_server;
 mod models;
 mod native;
 mod openai;
@@ -89,6 +90,18 @@ fn refuse_no_tokens(param: &str, max_tokens: Option<usize>) -> Result<(), ApiErr
     if max_tokens == Some(0) { Err(ApiError::invalid(Some(param), format!("{param} is 0; it must be at least 1"))) } else { Ok(()) }
 }
 
+/// What clients of llama.cpp's server ask for, the paths without `/v1` included.
+fn as_llama_server() -> Router<App> {
+    Router::new()
+        .route("/completion", post(llama_server::completion::complete))
+        .route("/completions", post(llama_server::completion::complete))
+        .route("/chat/completions", post(openai::chat::complete))
+        .route("/models", get(models::list))
+        .route("/props", get(llama_server::status::props))
+        .route("/slots", get(llama_server::status::slots))
+        .route("/v1/health", get(status::health))
+}
+
 /// All routes.
 pub fn router(app: App) -> Router {
     Router::new()
@@ -100,8 +113,10 @@ pub fn router(app: App) -> Router {
         .route("/detokenize", post(tokens::detokenize))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::retrieve))
+        .merge(as_llama_server())
         .route("/v1/completions", post(openai::completions::complete))
         .route("/v1/chat/completions", post(openai::chat::complete))
+        .route("/v1/embeddings", post(openai::embeddings::embed))
         .fallback(async |request: Request| ApiError::unknown_path(request.uri().path()))
         .method_not_allowed_fallback(async |request: Request| ApiError::wrong_method(request.method().as_str(), request.uri().path()))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| -> Response {

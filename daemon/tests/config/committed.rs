@@ -68,7 +68,14 @@ fn a_backends_own_check_is_told_with_its_place() {
 fn the_real_backends_accept_the_defaults() {
     let loaded = Setup::new().try_load_with(&Engines::builtin()).unwrap();
     assert_eq!(loaded.settings.engines["distilgpt2"].backend, "gpt2");
-    assert_eq!(loaded.settings.engines.contains_key("smollm2"), cfg!(feature = "llama-cpp"));
+    let smollm2 = if cfg!(feature = "llama-cpp") { "llama-cpp" } else { "candle" };
+    assert_eq!(loaded.settings.engines["smollm2"].backend, smollm2);
+}
+
+#[test]
+fn the_committed_file_is_accepted_by_the_real_backends() {
+    let loaded = Setup::file(&committed()).try_load_with(&Engines::builtin()).unwrap();
+    assert_eq!(loaded.settings.engines.keys().collect::<Vec<_>>(), ["distilgpt2", "smollm2"]);
 }
 
 #[test]

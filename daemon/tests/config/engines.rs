@@ -2,7 +2,7 @@
 
 use minivault_engines::Engines;
 
-use crate::kit::{Setup, confession, engines};
+use crate::kit::{Setup, confession, engines, gpt2_alone};
 
 #[test]
 fn a_table_with_a_backend_replaces_the_built_in_one() {
@@ -134,4 +134,27 @@ fn a_chain_of_fallbacks_is_fine() {
     let table = |name: &str, fallback: &str| format!("[engines.{name}]\nbackend = \"gpt2\"\nmodel = \"m\"\nfallback = \"{fallback}\"\n");
     let setup = Setup::file(&[table("a", "b"), table("b", "smollm2"), table("c", "b")].concat());
     assert_eq!(setup.try_load_with(&engines()).unwrap().settings.engines["c"].fallback.as_deref(), Some("b"));
+}
+
+#[test]
+fn of_several_backends_the_first_that_there_is_answers() {
+    let file = |backend: &str| Setup::file(&format!("[engines.mine]\nbackend = {backend}\nmodel = \"m\"\n"));
+    assert_eq!(file("[\"llama-cpp\", \"gpt2\"]").settings().engines["mine"].backend, "llama-cpp");
+    // These daemons have no candle.
+    assert_eq!(file("[\"candle\", \"gpt2\"]").settings().engines["mine"].backend, "gpt2");
+    file("[\"gtp2\", \"llama-cpp\"]").refused(&[
+        "config.toml:2:11: engines.mine.backend is [\"gtp2\", \"llama-cpp\"]; there is no backend `gtp2`; did you mean `gpt2`?",
+    ]);
+    file("[]").refused(&["config.toml:2:11: engines.mine.backend is []; it names none; the backends are: gpt2, llama-cpp"]);
+    file("7").refused(&["config.toml:2:11: engines.mine.backend is 7; it must be a backend's name or a list of names"]);
+}
+
+#[test]
+fn a_backend_that_was_left_out_is_told_apart_from_one_that_never_was() {
+    let error =
+        Setup::file("[engines.mine]\nbackend = \"llama-cpp\"\nmodel = \"m\"\n").try_load_with(&gpt2_alone()).unwrap_err().to_string();
+    assert!(
+        error.contains("this daemon doesn't have it: it was built without the feature `llama-cpp`; the backend `candle` runs"),
+        "{error}"
+    );
 }

@@ -79,6 +79,11 @@ pub fn engines() -> Engines {
     Engines::none().with("gpt2", Confessing::<Gpt2Like>(PhantomData)).with("llama-cpp", Confessing::<LlamaLike>(PhantomData))
 }
 
+/// One of them, as in a daemon that was built without the other.
+pub fn gpt2_alone() -> Engines {
+    Engines::none().with("gpt2", Confessing::<Gpt2Like>(PhantomData))
+}
+
 /// Everything that one test's configuration is read from.
 pub struct Setup {
     folder: TempDir,

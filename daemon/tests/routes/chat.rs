@@ -46,7 +46,7 @@ async fn a_stream_speaks_openais_dialect() {
     let (done, chunks) = events.split_last().unwrap();
     assert_eq!(done.1, "[DONE]");
     let chunks: Vec<Value> = chunks.iter().map(|(_, data)| serde_json::from_str(data).unwrap()).collect();
-    assert_eq!(chunks[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
+    assert_eq!(chunks[0]["choices"][0]["delta"], json!({"role": "assistant", "content": null}));
     let text: String = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
     assert_eq!(text, " fine.\n");
     let [.., finish, usage] = &chunks[..] else { panic!("{chunks:?}") };

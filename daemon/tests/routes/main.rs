@@ -5,8 +5,10 @@ mod support;
 
 mod chat;
 mod completions;
+mod embeddings;
 mod forms;
 mod lifecycle;
+mod llama_server;
 mod native;
 mod refusals;
 mod reports;

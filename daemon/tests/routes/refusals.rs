@@ -152,7 +152,7 @@ async fn chat_bodies_are_checked_too() {
     for (extra, message) in [
         (r#""n": 0"#, "n is 0"),
         (r#""n": 129"#, "at most 128"),
-        (r#""n": 100"#, "between 1 and 8"),
+        (r#""n": 20"#, "between 1 and 8"),
         (r#""top_logprobs": 2"#, "top_logprobs is 2 and logprobs isn't true"),
         (r#""logprobs": true, "top_logprobs": 21"#, "logprobs is 21"),
         (r#""logit_bias": {"cat": 5}"#, "`cat`"),

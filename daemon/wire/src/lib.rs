@@ -4,15 +4,19 @@
 //! - [`chat`][]: `/v1/chat/completions`; [`tools`][]: what a model may call there
 //! - [`completions`][]: `/v1/completions`
 //! - [`format`][], [`sampling`][], [`usage`][]: what several of OpenAI's bodies share
+//! - [`embeddings`][]: `/v1/embeddings`
 //! - [`models`][]: `/v1/models`
+//! - [`llama_server`][]: `/completion`, `/props` and `/slots`
 //! - [`tokens`][]: `/tokenize` and `/detokenize`
 //! - [`status`][]: `/health` and `/ready`
 //! - [`error`][]: the one error body
 
 pub mod chat;
 pub mod completions;
+pub mod embeddings;
 pub mod error;
 pub mod format;
+pub mod llama_server;
 pub mod models;
 pub mod native;
 pub mod sampling;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::cache::KvShape;
+use crate::checkpoint::end_tokens;
+use crate::checkpoint::settings::{boolean, fraction, is_set, quoted, size};
 
 /// The network's shape.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,7 +63,7 @@ impl Architecture {
             context: size(config, "n_positions", MAX_CONTEXT)?,
             inner_width: if is_set(config, "n_inner") { size(config, "n_inner", MAX_INNER_WIDTH)? } else { 4 * width },
             layers: size(config, "n_layer", MAX_LAYERS)?,
-            norm_epsilon: norm_epsilon(config)?,
+            norm_epsilon: fraction(config, "layer_norm_epsilon", 1e-5)?,
             tied_head: boolean(config, "tie_word_embeddings", true)?,
             end_tokens: end_tokens(config.get("eos_token_id"))?,
             width,
@@ -114,23 +116,6 @@ impl Architecture {
     }
 }
 
-/// The value of `eos_token_id`: a token, a list of them, or nothing.
-///
-/// # Errors
-/// A sentence with the value.
-pub(super) fn end_tokens(value: Option<&Value>) -> Result<Vec<u32>, String> {
-    let tokens = match value {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(tokens)) => tokens.as_slice(),
-        Some(token) => std::slice::from_ref(token),
-    };
-    let token = |token: &Value| token.as_u64().and_then(|token| u32::try_from(token).ok());
-    tokens
-        .iter()
-        .map(|value| token(value).ok_or_else(|| format!("eos_token_id is {value}; it must be a token or a list of tokens")))
-        .collect()
-}
-
 fn refuse_unsupported(config: &Map<String, Value>) -> Result<(), String> {
     for (setting, supported) in FIXED_SETTINGS {
         let value = boolean(config, setting, supported)?;
@@ -151,36 +136,6 @@ fn refuse_unsupported(config: &Map<String, Value>) -> Result<(), String> {
         Some(Value::Object(pruned)) if !pruned.is_empty() => Err("pruned_heads is set; this backend supports whole layers only".to_owned()),
         _ => Ok(()),
     }
-}
-
-fn size(config: &Map<String, Value>, setting: &str, limit: usize) -> Result<usize, String> {
-    let value = config.get(setting).ok_or_else(|| format!("{setting} is missing; it must be between 1 and {limit}"))?;
-    let size = value.as_u64().and_then(|size| usize::try_from(size).ok()).filter(|size| (1..=limit).contains(size));
-    size.ok_or_else(|| format!("{setting} is {value}; it must be between 1 and {limit}"))
-}
-
-fn boolean(config: &Map<String, Value>, setting: &str, default: bool) -> Result<bool, String> {
-    match config.get(setting) {
-        None | Some(Value::Null) => Ok(default),
-        Some(Value::Bool(value)) => Ok(*value),
-        Some(other) => Err(format!("{setting} is {other}; it must be true or false")),
-    }
-}
-
-fn norm_epsilon(config: &Map<String, Value>) -> Result<f64, String> {
-    let value = config.get("layer_norm_epsilon").filter(|value| !value.is_null());
-    match value.map_or(Some(1e-5), Value::as_f64) {
-        Some(epsilon) if epsilon > 0.0 && epsilon <= 1.0 => Ok(epsilon),
-        _ => Err(format!("layer_norm_epsilon is {}; it must be over 0 and at most 1", value.unwrap_or(&Value::Null))),
-    }
-}
-
-fn is_set(config: &Map<String, Value>, setting: &str) -> bool {
-    config.get(setting).is_some_and(|value| !value.is_null())
-}
-
-fn quoted(value: Option<&str>) -> String {
-    value.map_or_else(|| "no text".to_owned(), |value| format!("`{value}`"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Keys and values of sequences, in pages that sequences with a common beginning share.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::kernels::LANES;
@@ -35,8 +36,8 @@ impl KvShape {
     }
 }
 
-/// Keys and values of [`PAGE`] tokens in all layers and heads: `[layers, heads, keys | values]` with keys `[head_size, PAGE]`, so that
-/// those of many tokens lie side by side, and values `[PAGE, value_width]`.
+/// Keys and values of [`PAGE`] tokens in all layers and heads: `[layers, heads, keys | values]` with keys `[PAGE / LANES, head_size, LANES]`,
+/// so that those of as many tokens as a register has lanes lie side by side, and values `[PAGE, value_width]`.
 #[derive(Debug, Clone)]
 pub(super) struct Page(Vec<f32>);
 
@@ -51,6 +52,15 @@ impl Page {
 
     fn head(&self, shape: KvShape, layer: usize, head: usize) -> &[f32] {
         &self.0[(layer * shape.heads + head) * shape.head_floats()..][..shape.head_floats()]
+    }
+
+    /// Writes the key and value of one token, the page's `place`th, in one head of one layer.
+    pub(super) fn put(&mut self, shape: KvShape, layer: usize, head: usize, place: usize, key: &[f32], value: &[f32]) {
+        let floats = shape.head_floats();
+        let (keys, values) = self.0[(layer * shape.heads + head) * floats..][..floats].split_at_mut(PAGE * shape.head_size);
+        let keys = &mut keys[place / LANES * LANES * shape.head_size..][..LANES * shape.head_size];
+        keys[place % LANES..].iter_mut().step_by(LANES).zip(key).for_each(|(to, key)| *to = *key);
+        values[place * shape.value_width()..][..shape.head_size].copy_from_slice(value);
     }
 }
 
@@ -135,14 +145,13 @@ impl Sequence {
         self.length
     }
 
-    /// Writes one token's key and value in one head of one layer, into the room that was made for it.
-    pub(super) fn put(&mut self, layer: usize, head: usize, position: usize, key: &[f32], value: &[f32]) {
-        let shape = self.shape.expect("`reserve` comes first");
-        let page = Arc::get_mut(&mut self.pages[position / PAGE]).expect("`reserve` leaves no page shared");
-        let (place, floats) = (position % PAGE, shape.head_floats());
-        let (keys, values) = page.0[(layer * shape.heads + head) * floats..][..floats].split_at_mut(PAGE * shape.head_size);
-        keys[place..].iter_mut().step_by(PAGE).zip(key).for_each(|(to, key)| *to = *key);
-        values[place * shape.value_width()..][..shape.head_size].copy_from_slice(value);
+    /// The pages of tokens for which [`Sequence::reserve`] made room, each with the tokens that are in it.
+    pub(super) fn pages_mut(&mut self, tokens: Range<usize>) -> impl Iterator<Item = (&mut Page, Range<usize>)> {
+        let pages = self.pages.iter_mut().enumerate().skip(tokens.start / PAGE);
+        pages.take(tokens.end.div_ceil(PAGE).saturating_sub(tokens.start / PAGE)).map(move |(index, page)| {
+            let page = Arc::get_mut(page).expect("`reserve` leaves no page shared");
+            (page, tokens.start.max(index * PAGE)..tokens.end.min((index + 1) * PAGE))
+        })
     }
 }
 
@@ -154,11 +163,13 @@ mod tests {
 
     fn put(sequence: &mut Sequence, position: usize, number: f32) {
         for (layer, head) in (0..2).flat_map(|layer| (0..3).map(move |head| (layer, head))) {
-            sequence.put(layer, head, position, &[number; 5], &[-number; 5]);
+            for (page, tokens) in sequence.pages_mut(position..position + 1) {
+                page.put(SHAPE, layer, head, tokens.start % PAGE, &[number; 5], &[-number; 5]);
+            }
         }
     }
 
-    fn append(sequence: &mut Sequence, pages: &mut Pages, numbers: std::ops::Range<usize>) {
+    fn append(sequence: &mut Sequence, pages: &mut Pages, numbers: Range<usize>) {
         sequence.reserve(numbers.len(), pages);
         let first = sequence.length();
         numbers.clone().enumerate().for_each(|(offset, number)| put(sequence, first + offset, number as f32));
@@ -166,7 +177,10 @@ mod tests {
     }
 
     fn numbers(sequence: &Sequence) -> Vec<usize> {
-        let key = |position: usize| sequence.pages()[position / PAGE].keys(SHAPE, 1, 2)[4 * PAGE + position % PAGE];
+        let key = |position: usize| {
+            let place = position % PAGE;
+            sequence.pages()[position / PAGE].keys(SHAPE, 1, 2)[(place / LANES * 5 + 4) * LANES + place % LANES]
+        };
         let value = |position: usize| sequence.pages()[position / PAGE].values(SHAPE, 1, 2)[position % PAGE * SHAPE.value_width() + 4];
         (0..sequence.length())
             .map(|position| {

@@ -1,19 +1,16 @@
 //! From a folder in Hugging Face layout to a model that can be served.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::Gpt2Config;
-use super::architecture::{Architecture, end_tokens};
+use super::architecture::Architecture;
 use super::kernels::Team;
 use super::model::Gpt2Model;
 use super::network::{Forward, Network};
 use super::plain::PlainNetwork;
-use super::vocabulary::{ChatSettings, Gpt2Vocabulary};
-use super::weights::{self, Weights, parse_json, read_file};
+use super::weights::Weights;
+use crate::checkpoint::{Checkpoint, Fingerprint};
 use crate::error::{EngineError, Result};
 use crate::local::Serve;
 use crate::model::{ModelLoader, Vocabulary};
@@ -72,11 +69,12 @@ impl Gpt2Loader {
     fn read(&self, arithmetic: Arithmetic) -> Result<LoadedGpt2, String> {
         let mut fingerprint = Fingerprint::default();
         let architecture = self.architecture(&mut fingerprint)?;
-        let paths = weights::files(&self.folder)?;
+        let paths = Checkpoint::new(&self.folder).weights()?;
         // The tokenizer and the hash take as long as the weights do.
         let (vocabulary, network, hashed) = std::thread::scope(|scope| {
-            let hashed = scope.spawn(|| fingerprint_of_files(&paths));
-            let vocabulary = scope.spawn(|| self.vocabulary(&architecture));
+            let hashed = scope.spawn(|| Fingerprint::of_files(&paths));
+            let vocabulary =
+                scope.spawn(|| Checkpoint::new(&self.folder).vocabulary(architecture.vocabulary, architecture.end_tokens.clone()));
             let network = self.network(&architecture, &paths, arithmetic);
             (join(vocabulary), network, join(hashed))
         });
@@ -100,14 +98,11 @@ impl Gpt2Loader {
     }
 
     fn architecture(&self, fingerprint: &mut Fingerprint) -> Result<Architecture, String> {
-        let path = self.folder.join("config.json");
-        let config = self.json("config.json", fingerprint)?.ok_or_else(|| format!("{} is not there", path.display()))?;
-        let mut architecture = Architecture::new(&config).map_err(|cause| format!("{}: {cause}", path.display()))?;
-        if let Some(generation) = self.json("generation_config.json", fingerprint)? {
-            let more = end_tokens(generation.get("eos_token_id"))
-                .map_err(|cause| format!("{}: {cause}", self.folder.join("generation_config.json").display()))?;
-            architecture.end_tokens.extend(more);
-        }
+        let checkpoint = Checkpoint::new(&self.folder);
+        let config = checkpoint.config(fingerprint)?;
+        let mut architecture =
+            Architecture::new(&config).map_err(|cause| format!("{}: {cause}", checkpoint.path("config.json").display()))?;
+        architecture.end_tokens.extend(checkpoint.end_tokens_of_generation(fingerprint)?);
         // Transformers writes GPT-2's own 50256 into the files of small models, too; a token that isn't there ends nothing.
         architecture.end_tokens.retain(|&token| (token as usize) < architecture.vocabulary);
         architecture.end_tokens.sort_unstable();
@@ -126,60 +121,6 @@ impl Gpt2Loader {
         };
         network.map_err(|error| error.to_string())
     }
-
-    /// The vocabulary, and a hash of the files it was made of.
-    fn vocabulary(&self, architecture: &Architecture) -> Result<(Gpt2Vocabulary, Fingerprint), String> {
-        let mut fingerprint = Fingerprint::default();
-        let chat = self.chat_settings(&mut fingerprint)?;
-        let path = self.folder.join("tokenizer.json");
-        let json = read_file(&path)?;
-        fingerprint.add("tokenizer.json", &json);
-        let vocabulary = Gpt2Vocabulary::new(&json, architecture.vocabulary, architecture.end_tokens.clone(), chat);
-        Ok((vocabulary.map_err(|cause| format!("{}: {cause}", path.display()))?, fingerprint))
-    }
-
-    fn chat_settings(&self, fingerprint: &mut Fingerprint) -> Result<ChatSettings, String> {
-        let settings = self.json("tokenizer_config.json", fingerprint)?.unwrap_or_default();
-        let name = |token: &str| {
-            let token = &settings[token];
-            token.as_str().or_else(|| token["content"].as_str()).unwrap_or_default().to_owned()
-        };
-        // One template, or several with names.
-        let named = |templates: &Value| {
-            let default = templates.as_array()?.iter().find(|template| template["name"] == "default")?;
-            default["template"].as_str().map(ToOwned::to_owned)
-        };
-        let written = &settings["chat_template"];
-        // Newer checkpoints keep their template in a file of its own.
-        let template = match self.text("chat_template.jinja", fingerprint)? {
-            Some(template) => Some(template),
-            None => written.as_str().map(ToOwned::to_owned).or_else(|| named(written)),
-        };
-        Ok(ChatSettings { template, begin: name("bos_token"), end: name("eos_token") })
-    }
-
-    /// A text file of the folder; `None` if there is none of this name.
-    fn text(&self, name: &str, fingerprint: &mut Fingerprint) -> Result<Option<String>, String> {
-        let Some((path, bytes)) = self.file(name, fingerprint)? else { return Ok(None) };
-        String::from_utf8(bytes).map(Some).map_err(|error| format!("{}: it isn't text: {error}", path.display()))
-    }
-
-    /// A JSON file of the folder; `None` if there is none of this name.
-    fn json(&self, name: &str, fingerprint: &mut Fingerprint) -> Result<Option<Value>, String> {
-        let Some((path, bytes)) = self.file(name, fingerprint)? else { return Ok(None) };
-        parse_json(&path, &bytes).map(Some)
-    }
-
-    /// A file of the folder that may not be there.
-    fn file(&self, name: &str, fingerprint: &mut Fingerprint) -> Result<Option<(PathBuf, Vec<u8>)>, String> {
-        let path = self.folder.join(name);
-        if !path.is_file() {
-            return Ok(None);
-        }
-        let bytes = read_file(&path)?;
-        fingerprint.add(name, &bytes);
-        Ok(Some((path, bytes)))
-    }
 }
 
 impl ModelLoader for Gpt2Loader {
@@ -192,38 +133,4 @@ impl ModelLoader for Gpt2Loader {
 /// What a thread returns; its panic goes on here.
 fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-/// A hash of files that decide the output: their names, lengths and bytes.
-#[derive(Default)]
-struct Fingerprint(blake3::Hasher);
-
-impl Fingerprint {
-    /// The lengths keep the end of one file from passing for the beginning of the next.
-    fn add(&mut self, name: &str, bytes: &[u8]) {
-        for part in [name.as_bytes(), bytes] {
-            self.0.update(&(part.len() as u64).to_le_bytes());
-            self.0.update(part);
-        }
-    }
-
-    fn include(&mut self, other: &Self) {
-        self.0.update(other.0.finalize().as_bytes());
-    }
-
-    fn finish(self) -> String {
-        self.0.finalize().to_hex().to_string()
-    }
-}
-
-fn fingerprint_of_files(paths: &[PathBuf]) -> Result<Fingerprint, String> {
-    let mut fingerprint = Fingerprint::default();
-    for path in paths {
-        let unreadable = |error: std::io::Error| format!("{} can't be read: {error}", path.display());
-        let mut file = File::open(path).map_err(unreadable)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        fingerprint.add(&name, &file.metadata().map_err(unreadable)?.len().to_le_bytes());
-        fingerprint.0.update_reader(&mut file).map_err(unreadable)?;
-    }
-    Ok(fingerprint)
 }

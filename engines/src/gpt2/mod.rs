@@ -1,7 +1,7 @@
 //! GPT-2.
 //!
-//! [`Gpt2Loader`] reads a folder in Hugging Face layout: `architecture` is what `config.json` says, `weights` the tensors in
-//! each `tensor_file`, `vocabulary` the tokens. `network` is the forward pass over the rows of all sequences of a step at once, `kernels` the arithmetic,
+//! [`Gpt2Loader`] reads a folder in Hugging Face layout: `architecture` is what `config.json` says, `weights` the tensors that it asks for.
+//! `network` is the forward pass over the rows of all sequences of a step at once, `kernels` the arithmetic,
 //! `cache` the keys and values; `plain` is the same network in candle's operations, to compare with; `model` keeps the slots.
 //!
 //! The engine is [`bitwise`](crate::Determinism::Bitwise): a token's logits have the same bits whatever shares its step, in whatever
@@ -27,8 +27,6 @@ mod loader;
 mod model;
 mod network;
 mod plain;
-mod tensor_file;
-mod vocabulary;
 mod weights;
 
 pub use loader::{Arithmetic, Gpt2Loader, LoadedGpt2};
@@ -117,8 +115,9 @@ impl Gpt2Config {
         64
     }
 
+    /// A prompt of 512 tokens beside 16 answers.
     fn default_step_tokens() -> usize {
-        256
+        528
     }
 
     fn default_speculation() -> bool {

@@ -80,6 +80,25 @@ impl Gpt2Model {
     }
 }
 
+impl Gpt2Model {
+    /// The sum of the hidden states after the last norm, a step's tokens at a time.
+    fn sum_of_hidden(&mut self, tokens: &[TokenId], sequence: &mut [Sequence; 1]) -> candle_core::Result<Vec<f32>> {
+        let mut sum = vec![0.0; self.width];
+        for chunk in tokens.chunks(self.limits.step_tokens) {
+            let start = sequence[0].length();
+            let places: Vec<Place> = chunk.iter().enumerate().map(|(offset, &token)| Place { token, position: start + offset }).collect();
+            let spans = [Span { sequence: 0, first_row: 0, rows: chunk.len(), start }];
+            sequence[0].reserve(chunk.len(), &mut self.pages);
+            let hidden = self.network.hidden(&places, &spans, sequence)?;
+            for row in self.network.normalise(&hidden)?.chunks_exact(self.width) {
+                sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+            }
+            sequence[0].extend(chunk.len());
+        }
+        Ok(sum)
+    }
+}
+
 impl Model for Gpt2Model {
     fn limits(&self) -> Limits {
         self.limits
@@ -105,6 +124,10 @@ impl Model for Gpt2Model {
         }
     }
 
+    fn longest_embedding(&self) -> usize {
+        self.limits.context
+    }
+
     /// The mean of the hidden states after the last norm.
     fn embed(&mut self, tokens: &[TokenId]) -> Result<Vec<f32>> {
         if !self.embeddings {
@@ -113,23 +136,17 @@ impl Model for Gpt2Model {
                 what: "embeddings: `embeddings` is false in its configuration".into(),
             });
         }
-        let (count, limit) = (tokens.len(), self.limits.step_tokens.min(self.limits.context));
+        let (count, limit) = (tokens.len(), self.limits.context);
         if count == 0 || count > limit {
             return Err(EngineError::failed(format!("{count} tokens to embed; it must be between 1 and {limit}")));
         }
         self.check_tokens(tokens).map_err(EngineError::failed)?;
-        let places: Vec<Place> = tokens.iter().enumerate().map(|(position, &token)| Place { token, position }).collect();
-        let spans = [Span { sequence: 0, first_row: 0, rows: count, start: 0 }];
         let mut sequence = [Sequence::default()];
-        sequence[0].reserve(count, &mut self.pages);
-        let hidden = self.network.hidden(&places, &spans, &mut sequence).and_then(|hidden| self.network.normalise(&hidden));
+        let sum = self.sum_of_hidden(tokens, &mut sequence);
         let [mut sequence] = sequence;
         sequence.truncate(0, &mut self.pages);
-        let hidden = hidden.map_err(EngineError::failed)?;
-        let mut mean = vec![0.0; self.width];
-        for row in hidden.chunks_exact(self.width) {
-            mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += value / count as f32);
-        }
+        let mut mean = sum.map_err(EngineError::failed)?;
+        mean.iter_mut().for_each(|value| *value /= count as f32);
         Ok(mean)
     }
 

@@ -5,7 +5,7 @@ use candle_core::Result;
 use super::Dtype;
 use super::architecture::Architecture;
 use super::cache::{KvShape, Sequence};
-use super::kernels::{self, Inputs, Into, Isa, LayerNorm, Linear, Memory, Published, Span, Step, Team};
+use super::kernels::{self, Inputs, Isa, LayerNorm, Linear, Memory, Outcome, Published, Span, Step, Team};
 use super::weights::Weights;
 use crate::request::TokenId;
 
@@ -115,7 +115,7 @@ impl Forward for Network {
             scratch.resize(places.len(), blocks);
             for (layer, block) in blocks.iter().enumerate() {
                 block.forward(&mut x, scratch, team, |projections, gathered| {
-                    kernels::store(*shape, layer, projections, spans, sequences);
+                    kernels::store(*shape, layer, projections, spans, sequences, team);
                     kernels::attend(Step { shape: *shape, layer, projections, spans, sequences }, gathered, *isa, team);
                 });
             }
@@ -134,7 +134,7 @@ impl Forward for Network {
         let hidden: Vec<f32> = rows.iter().flat_map(|row| &hidden[row * width..][..width]).copied().collect();
         let normalised = self.normalise(&hidden)?;
         let Self { head, scratch, team, .. } = self;
-        team.step(|| head.forward(&normalised, logits, Into::Place, &mut scratch.encoded, team));
+        team.step(|| head.forward(&normalised, logits, Outcome::Place, &mut scratch.encoded, team));
         Ok(())
     }
 }
@@ -155,12 +155,12 @@ impl Block {
     fn forward(&self, x: &mut [f32], scratch: &mut Scratch, team: &Team, attend: impl FnOnce(&[f32], &mut [f32])) {
         let Scratch { normalised, projections, gathered, inner, encoded } = scratch;
         self.attention_norm.forward(x, normalised, team);
-        self.projections.forward(normalised, projections, Into::Place, encoded, team);
+        self.projections.forward(normalised, projections, Outcome::Place, encoded, team);
         attend(projections, gathered);
-        self.attention_output.forward(gathered, x, Into::Sum, encoded, team);
+        self.attention_output.forward(gathered, x, Outcome::Sum, encoded, team);
         self.mlp_norm.forward(x, normalised, team);
-        self.mlp_input.forward(normalised, inner, Into::Gelu, encoded, team);
-        self.mlp_output.forward(inner, x, Into::Sum, encoded, team);
+        self.mlp_input.forward(normalised, inner, Outcome::Gelu, encoded, team);
+        self.mlp_output.forward(inner, x, Outcome::Sum, encoded, team);
     }
 }
 

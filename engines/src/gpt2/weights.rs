@@ -1,17 +1,14 @@
 //! Weights from safetensors files, in every form that published checkpoints have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Error, Storage, Tensor};
-use serde_json::Value;
 
 use super::architecture::Architecture;
-use super::tensor_file::{Entry, TensorFile};
+use crate::checkpoint::{Entry, TensorFile};
 
-const WHOLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 const HEAD: &str = "lm_head.weight";
 const TOKEN_EMBEDDING: &str = "wte.weight";
 /// Values that are compared at once.
@@ -144,47 +141,4 @@ pub(super) fn with_values<T>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> T) ->
         (Storage::Cpu(storage), Some((start, end))) => Ok(work(&storage.as_slice::<f32>()?[start..end])),
         _ => candle_core::bail!("a tensor that is contiguous in main memory was expected"),
     }
-}
-
-/// `model.safetensors`, or the shards that its index names.
-///
-/// # Errors
-/// A sentence naming the folder or the index.
-pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    if folder.join(WHOLE).is_file() {
-        return Ok(vec![folder.join(WHOLE)]);
-    }
-    let path = folder.join(INDEX);
-    if !path.is_file() {
-        return Err(format!("{}: neither {WHOLE} nor {INDEX} is there", folder.display()));
-    }
-    let named = |cause: String| format!("{}: {cause}", path.display());
-    let index = parse_json(&path, &read_file(&path)?)?;
-    let map = index.get("weight_map").and_then(Value::as_object).ok_or_else(|| named("weight_map is missing".to_owned()))?;
-    let mut names = BTreeSet::new();
-    for (tensor, name) in map {
-        let plain = |name: &&str| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', ':']);
-        let name = name.as_str().filter(plain);
-        // The index comes from a stranger; it names files of this folder and no others.
-        names.insert(
-            name.ok_or_else(|| named(format!("tensor {tensor} is said to be in something that is no plain file name")))?.to_owned(),
-        );
-    }
-    if names.is_empty() { Err(named("weight_map is empty".to_owned())) } else { Ok(names.iter().map(|name| folder.join(name)).collect()) }
-}
-
-/// A whole file.
-///
-/// # Errors
-/// A sentence naming it.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("{} can't be read: {error}", path.display()))
-}
-
-/// The JSON that a file holds.
-///
-/// # Errors
-/// A sentence naming it.
-pub(super) fn parse_json(path: &Path, bytes: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice(bytes).map_err(|error| format!("{} is not JSON: {error}", path.display()))
 }

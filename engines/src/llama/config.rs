@@ -64,6 +64,8 @@ pub struct LlamaConfig {
     /// the engine promises nothing with it.
     #[serde(default)]
     pub speculation: bool,
+    /// How a text's hidden states become its vector; no embeddings are offered if left out. They take a context of their own.
+    pub pooling: Option<Pooling>,
     /// Maps the file instead of reading it. It loads faster and shares memory between processes; the process dies should the file shrink meanwhile.
     #[serde(default)]
     pub mmap: bool,
@@ -93,6 +95,18 @@ pub enum CacheType {
     /// 8 bits, with a scale for each 32 of them: about half the memory, and a small error. It needs flash attention. Long contexts decode a
     /// little faster (91 instead of 84 tokens/s after 512 tokens), prompts are read more slowly (174 instead of 281).
     Q8_0,
+}
+
+/// How the hidden states of a text's tokens become its vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooling {
+    /// The mean of all.
+    Mean,
+    /// The first token's, for models that were trained so.
+    Cls,
+    /// The last token's, for models that were trained so.
+    Last,
 }
 
 /// Whether a prompt that starts as an earlier one did is computed from where they part.
@@ -164,6 +178,7 @@ impl LlamaConfig {
             flash_attention: FlashAttention::Auto,
             reuse: Reuse::Off,
             speculation: false,
+            pooling: None,
             mmap: false,
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
-use super::gguf::{Gguf, Value};
+use crate::gguf::{Gguf, Value};
 
 /// Layers of the deepest model (`LLAMA_MAX_LAYERS`).
 const MAX_LAYERS: u32 = 512;
@@ -228,8 +228,8 @@ fn until_zero(bytes: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gguf::sample::{Sample, bool_value, integers_value, text_value, texts_value, u32_value};
     use super::*;
+    use crate::gguf::sample::{Sample, bool_value, integers_value, text_value, texts_value, u32_value};
 
     fn describe(sample: &Sample) -> Result<Description, String> {
         let bytes = sample.bytes();

@@ -13,11 +13,11 @@ use sha2::{Digest, Sha256};
 
 use super::config::LlamaConfig;
 use super::description::Description;
-use super::gguf::{Gguf, Texts};
 use super::network::LlamaNetwork;
 use super::vocabulary::LlamaVocabulary;
 use super::{log, processor};
 use crate::error::{EngineError, Result};
+use crate::gguf::{Gguf, Texts};
 use crate::local::Serve;
 use crate::model::{Model, ModelLoader};
 use crate::text_engine::{Capabilities, EngineInfo};
@@ -75,7 +75,12 @@ impl LlamaLoader {
             fingerprint: fingerprint(&self.file).map_err(|error| self.unusable(&format!("reading it failed: {error}")))?,
             context_length: context,
             determinism: self.config.determinism(),
-            capabilities: Capabilities { chat_template: vocabulary.has_chat_template(), logprobs: true, tokenize: true, embeddings: false },
+            capabilities: Capabilities {
+                chat_template: vocabulary.has_chat_template(),
+                logprobs: true,
+                tokenize: true,
+                embeddings: self.config.pooling.is_some(),
+            },
         })
     }
 

@@ -1,11 +1,12 @@
 //! GGUF models on llama.cpp.
 //!
 //! llama.cpp ends the process where it meets something it didn't expect. So nothing reaches it unchecked: [`processor`] before
-//! anything else, then the file's header ([`gguf`]) and what it says of the model ([`description`]), the configuration
+//! anything else, then the file's header ([`crate::gguf`]) and what it says of the model ([`description`]), the configuration
 //! ([`config`]), and in each step the batch ([`network`]).
 //!
 //! - [`loader`]: puts it all together on the engine's thread
 //! - [`vocabulary`]: tokens and chat template
+//! - [`embedder`]: vectors of texts
 //! - [`log`]: llama.cpp's reasons, which it tells only in its log
 
 use std::path::PathBuf;
@@ -21,14 +22,14 @@ use crate::text_engine::TextEngine;
 
 mod config;
 mod description;
-pub mod gguf;
+mod embedder;
 mod loader;
 mod log;
 mod network;
 mod processor;
 mod vocabulary;
 
-pub use config::{CacheType, FlashAttention, LlamaConfig, Reuse};
+pub use config::{CacheType, FlashAttention, LlamaConfig, Pooling, Reuse};
 pub use description::Description;
 pub use loader::LlamaLoader;
 pub use vocabulary::LlamaVocabulary;

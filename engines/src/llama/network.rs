@@ -11,9 +11,11 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_sys_2::{LLAMA_FLASH_ATTN_TYPE_AUTO, LLAMA_FLASH_ATTN_TYPE_DISABLED, LLAMA_FLASH_ATTN_TYPE_ENABLED};
 
 use super::config::{CacheType, FlashAttention, LlamaConfig};
+use super::embedder::Embedder;
 use super::log;
 use crate::error::{EngineError, Result};
 use crate::model::{Feed, Limits, Logits, Model, Slot};
+use crate::request::TokenId;
 
 /// llama.cpp rounds the tokens of a sequence up to a multiple of this.
 const CONTEXT_STEP: usize = 256;
@@ -25,6 +27,58 @@ pub struct LlamaNetwork<'model> {
     limits: Limits,
     /// Tokens in each slot.
     lengths: Vec<usize>,
+    /// What makes vectors of texts, where the configuration asks for it.
+    embedder: Option<Embedder<'model>>,
+}
+
+/// What a context has to hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub slots: usize,
+    /// Tokens in each slot.
+    pub length: usize,
+}
+
+/// A context with room for this, and otherwise as the configuration says; `change` has the last word.
+///
+/// # Errors
+/// [`EngineError::Unavailable`] where llama.cpp makes none, most often for want of memory.
+pub(super) fn new_context<'model>(
+    backend: &LlamaBackend,
+    model: &'model LlamaModel,
+    config: &LlamaConfig,
+    Room { slots, length }: Room,
+    change: impl FnOnce(LlamaContextParams) -> LlamaContextParams,
+) -> Result<LlamaContext<'model>> {
+    let too_large = || EngineError::Unavailable(format!("{slots} slots of {length} tokens are more than llama.cpp can count"));
+    let total = length.checked_next_multiple_of(CONTEXT_STEP).and_then(|length| length.checked_mul(slots));
+    let total = total.and_then(|total| i32::try_from(total).ok()).ok_or_else(too_large)?;
+    let number = |value: usize| u32::try_from(value).map_err(|_| too_large());
+    let threads = |count: usize| i32::try_from(count).map_err(|_| too_large());
+    let cache_type = match config.cache_type {
+        CacheType::F16 => KvCacheType::F16,
+        CacheType::Q8_0 => KvCacheType::Q8_0,
+    };
+    let flash_attention = match config.flash_attention {
+        FlashAttention::Auto => LLAMA_FLASH_ATTN_TYPE_AUTO,
+        FlashAttention::On => LLAMA_FLASH_ATTN_TYPE_ENABLED,
+        FlashAttention::Off => LLAMA_FLASH_ATTN_TYPE_DISABLED,
+    };
+    let parameters = LlamaContextParams::default()
+        .with_n_ctx(NonZeroU32::new(total.unsigned_abs()))
+        .with_n_seq_max(number(slots)?)
+        .with_n_batch(number(config.step_tokens)?)
+        .with_n_ubatch(number(config.ubatch.unwrap_or(config.step_tokens))?)
+        .with_n_threads(threads(config.threads())?)
+        .with_n_threads_batch(threads(config.threads_batch())?)
+        .with_type_k(cache_type)
+        .with_type_v(cache_type)
+        .with_flash_attention_policy(flash_attention);
+    let (context, reason) = log::listening(|| model.new_context(backend, change(parameters)));
+    context.map_err(|error| {
+        let reason = reason.unwrap_or_else(|| error.to_string());
+        EngineError::Unavailable(format!("llama.cpp can't make {slots} slots of {length} tokens: {reason}"))
+    })
 }
 
 impl<'model> LlamaNetwork<'model> {
@@ -35,35 +89,7 @@ impl<'model> LlamaNetwork<'model> {
     /// [`EngineError::Unavailable`] where llama.cpp makes none, most often for want of memory.
     pub fn new(backend: &LlamaBackend, model: &'model LlamaModel, config: &LlamaConfig, length: usize) -> Result<Self> {
         let &LlamaConfig { slots, step_tokens, .. } = config;
-        let too_large = || EngineError::Unavailable(format!("{slots} slots of {length} tokens are more than llama.cpp can count"));
-        let total = length.checked_next_multiple_of(CONTEXT_STEP).and_then(|length| length.checked_mul(slots));
-        let total = total.and_then(|total| i32::try_from(total).ok()).ok_or_else(too_large)?;
-        let number = |value: usize| u32::try_from(value).map_err(|_| too_large());
-        let threads = |count: usize| i32::try_from(count).map_err(|_| too_large());
-        let cache_type = match config.cache_type {
-            CacheType::F16 => KvCacheType::F16,
-            CacheType::Q8_0 => KvCacheType::Q8_0,
-        };
-        let flash_attention = match config.flash_attention {
-            FlashAttention::Auto => LLAMA_FLASH_ATTN_TYPE_AUTO,
-            FlashAttention::On => LLAMA_FLASH_ATTN_TYPE_ENABLED,
-            FlashAttention::Off => LLAMA_FLASH_ATTN_TYPE_DISABLED,
-        };
-        let parameters = LlamaContextParams::default()
-            .with_n_ctx(NonZeroU32::new(total.unsigned_abs()))
-            .with_n_seq_max(number(slots)?)
-            .with_n_batch(number(step_tokens)?)
-            .with_n_ubatch(number(config.ubatch.unwrap_or(step_tokens))?)
-            .with_n_threads(threads(config.threads())?)
-            .with_n_threads_batch(threads(config.threads_batch())?)
-            .with_type_k(cache_type)
-            .with_type_v(cache_type)
-            .with_flash_attention_policy(flash_attention);
-        let (context, reason) = log::listening(|| model.new_context(backend, parameters));
-        let context = context.map_err(|error| {
-            let reason = reason.unwrap_or_else(|| error.to_string());
-            EngineError::Unavailable(format!("llama.cpp can't make {slots} slots of {length} tokens: {reason}"))
-        })?;
+        let context = new_context(backend, model, config, Room { slots, length }, |parameters| parameters)?;
         let limits = Limits {
             slots,
             // llama.cpp lowers it where the context is smaller, and ends the process where a batch is larger.
@@ -72,7 +98,11 @@ impl<'model> LlamaNetwork<'model> {
             logits_width: usize::try_from(model.n_vocab()).unwrap_or(0),
         };
         let batch = LlamaBatch::new(limits.step_tokens, 1);
-        Ok(Self { context, batch, limits, lengths: vec![0; slots] })
+        let embedder = match config.pooling {
+            Some(pooling) => Some(Embedder::new(backend, model, config, limits.context, pooling)?),
+            None => None,
+        };
+        Ok(Self { context, batch, limits, lengths: vec![0; slots], embedder })
     }
 
     /// Puts the feeds into the batch; nothing that could end the process gets past it.
@@ -161,6 +191,17 @@ impl Model for LlamaNetwork<'_> {
         }
         self.lengths[to.0] = self.lengths[from.0];
         self.truncate(to, length)
+    }
+
+    fn longest_embedding(&self) -> usize {
+        self.limits.context
+    }
+
+    fn embed(&mut self, tokens: &[TokenId]) -> Result<Vec<f32>> {
+        match &mut self.embedder {
+            Some(embedder) => embedder.embed(tokens).map_err(EngineError::failed),
+            None => Err(EngineError::Unsupported { engine: String::new(), what: "embeddings: its configuration has no `pooling`".into() }),
+        }
     }
 
     fn release(&mut self, slot: Slot) {

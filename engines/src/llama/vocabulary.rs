@@ -8,9 +8,9 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
 
 use super::description::Description;
-use super::gguf::Texts;
 use crate::chat::{ChatMessage, ChatTemplate, RenderedChat, render_transcript};
 use crate::error::{EngineError, Result};
+use crate::gguf::Texts;
 use crate::model::{Specials, TokenKind, Vocabulary};
 use crate::request::TokenId;
 
@@ -207,9 +207,9 @@ impl ByteFallback {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gguf::Gguf;
-    use super::super::gguf::sample::{Sample, texts_value};
     use super::*;
+    use crate::gguf::Gguf;
+    use crate::gguf::sample::{Sample, texts_value};
 
     fn check(tokens: &[&str], text: &str, unknown: Option<&str>) {
         let bytes = Sample::model().with("tokenizer.ggml.tokens", texts_value(tokens)).bytes();

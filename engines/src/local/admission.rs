@@ -37,6 +37,8 @@ pub(super) struct Front {
     forms: Forms,
     /// Requests for several answers so far.
     families: AtomicU64,
+    /// Tokens of the longest text that is given a vector.
+    longest_embedding: usize,
 }
 
 /// A prompt as the model takes it.
@@ -58,6 +60,7 @@ impl Front {
         Self {
             info,
             limits,
+            longest_embedding: limits.step_tokens.min(limits.context),
             forms: Forms::new(vocabulary.clone()),
             vocabulary,
             places,
@@ -65,6 +68,11 @@ impl Front {
             encoders: Arc::new(Semaphore::new(ENCODED_AT_ONCE)),
             families: AtomicU64::new(0),
         }
+    }
+
+    /// The same with texts of up to so many tokens given a vector.
+    pub fn embedding_up_to(self, tokens: usize) -> Self {
+        Self { longest_embedding: tokens, ..self }
     }
 
     /// Checks, renders, encodes and measures a request for so many answers. Where nothing is to be generated there is no work in it.
@@ -116,10 +124,10 @@ impl Front {
         Ok((sequences, generations))
     }
 
-    pub async fn admit_embedding(&self, text: &str) -> Result<(EmbedJob, oneshot::Receiver<Result<Embedding>>)> {
+    pub async fn admit_embedding(&self, text: Prompt) -> Result<(EmbedJob, oneshot::Receiver<Result<Embedding>>)> {
         let permit = self.place()?;
-        let tokens = self.render(Prompt::Text(text.to_owned()), &ToolChoice::None).await?.tokens;
-        let limit = self.limits.step_tokens.min(self.limits.context);
+        let tokens = self.render(text, &ToolChoice::None).await?.tokens;
+        let limit = self.longest_embedding;
         if tokens.is_empty() || tokens.len() > limit {
             return Err(EngineError::invalid("input", format!("input has {} tokens; it must have 1 to {limit}", tokens.len())));
         }
@@ -144,7 +152,12 @@ impl Front {
         let (prefix, tokens) = match prompt {
             Prompt::Tokens(tokens) => (&[][..], tokens.clone()),
             Prompt::Text(text) => (self.vocabulary.prompt_prefix(), self.tokenize(text).await?),
-            Prompt::Chat { .. } => return Err(self.unsupported("log probabilities of a chat's prompt")),
+            Prompt::Chat { .. } => {
+                return Err(EngineError::Unsupported {
+                    engine: self.info.name.clone(),
+                    what: "log probabilities of a chat's prompt".to_owned(),
+                });
+            }
         };
         let reading = self.admit_reading(prefix, &tokens, jobs)?;
         score(reading, tokens, alternatives, self.vocabulary.clone()).await

@@ -174,7 +174,7 @@ impl Batch {
         self.embeddings.retain(|job| !job.answer.is_closed());
         if let Some(EmbedJob { tokens, answer, .. }) = self.embeddings.pop_front() {
             let turn = self.turn.taken();
-            let embedding = model.embed(&tokens).map(|vector| Embedding { vector, tokens: tokens.len() });
+            let embedding = model.embed(&tokens).map(|vector| Embedding { vector: of_length_one(vector), tokens: tokens.len() });
             drop(turn);
             // Whoever asked may have left meanwhile.
             let _ = answer.send(embedding);
@@ -296,6 +296,16 @@ impl Batch {
         }
         self.shared.set_active(self.running.len());
     }
+}
+
+/// The vector with its direction kept; one without a direction stays as it is.
+fn of_length_one(mut vector: Vec<f32>) -> Vec<f32> {
+    // In f64 the squares of thousands of numbers lose nothing.
+    let length = vector.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
+    if length > 0.0 && length.is_finite() {
+        vector.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
+    }
+    vector
 }
 
 /// Shortens the cache, which holds `held` tokens, to those that count.

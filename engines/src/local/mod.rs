@@ -139,13 +139,13 @@ impl TextEngine for LocalEngine {
         Ok(self.front.text_of(tokens))
     }
 
-    async fn embed(&self, texts: &[String]) -> Result<Vec<Embedding>> {
+    async fn embed(&self, texts: &[Prompt]) -> Result<Vec<Embedding>> {
         if !self.front.info.capabilities.embeddings {
             return Err(self.unsupported("embeddings"));
         }
         let mut embeddings = Vec::with_capacity(texts.len());
         for text in texts {
-            let (job, answer) = self.front.admit_embedding(text).await?;
+            let (job, answer) = self.front.admit_embedding(text.clone()).await?;
             self.submit(serve::Job::Embed(job))?;
             embeddings.push(answer.await.unwrap_or(Err(EngineError::Stopped))?);
         }

@@ -193,7 +193,7 @@ impl Sequence {
     /// Chooses the next tokens and tells the reader. `rows` are the logits after the last token and then after each of the draft's; a row
     /// counts as long as each token before it was chosen as the draft has it. [`Sequence::fed`] becomes what of the cache still counts.
     pub fn choose<'a>(&mut self, mut rows: impl Iterator<Item = &'a mut [f32]>, vocabulary: &dyn Vocabulary) -> Progress {
-        let (drafted, generated) = (self.drafted, self.generated);
+        let generated = self.generated;
         let progress = loop {
             match rows.next().ok_or_else(|| EngineError::failed("the model gave fewer rows than it was asked for")) {
                 Ok(row) => match self.next_event(row, vocabulary) {
@@ -205,11 +205,10 @@ impl Sequence {
                 Err(error) => break self.broken(&error),
             }
         };
-        if let Some(drafts) = self.drafts.as_mut().filter(|_| drafted > 0) {
-            let other = self.tokens.len() - self.fed;
-            drafts.verified(drafted, self.generated - generated - other);
-        }
         self.drop_draft();
+        if let Some(drafts) = &mut self.drafts {
+            drafts.learn(&self.tokens, self.generated - generated);
+        }
         progress
     }
 

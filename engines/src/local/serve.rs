@@ -127,7 +127,7 @@ impl Serve {
         let (jobs, receiver) = mpsc::channel(capacity);
         let places = Arc::new(Semaphore::new(capacity));
         let shared = Arc::new(Shared { failure: Mutex::new(None), active: AtomicUsize::new(0), places: places.clone(), capacity });
-        let front = Front::new(Arc::new(info), vocabulary.clone(), limits, places, self.options);
+        let front = Front::new(Arc::new(info), vocabulary.clone(), limits, places, self.options).embedding_up_to(model.longest_embedding());
         self.report.send(Ok(Serving { front, shared: shared.clone(), jobs }));
 
         let mut batch = Batch::new(limits, vocabulary, receiver, shared.clone(), self.turn, self.options.reuse);

@@ -262,9 +262,10 @@ async fn a_chat_is_rendered_and_ends_where_the_user_would_speak() {
 #[tokio::test]
 async fn texts_become_vectors() {
     let engine = start(&Script::default(), 1).await;
-    let vectors = engine.embed(&["ab".to_owned(), "b".to_owned()]).await.unwrap();
-    assert_eq!((vectors[0].tokens, vectors[0].vector[1], vectors[1].vector[2]), (2, 0.5, 1.0));
-    assert!(matches!(engine.embed(&[String::new()]).await, Err(EngineError::InvalidRequest { .. })));
+    let vectors = engine.embed(&[Prompt::Text("ab".into()), Prompt::Text("b".into())]).await.unwrap();
+    let half = std::f32::consts::FRAC_1_SQRT_2;
+    assert_eq!((vectors[0].tokens, vectors[0].vector[1], vectors[0].vector[2], vectors[1].vector[2]), (2, half, half, 1.0));
+    assert!(matches!(engine.embed(&[Prompt::Text(String::new())]).await, Err(EngineError::InvalidRequest { .. })));
 }
 
 /// A number of the rows, and for each the token that stands out.

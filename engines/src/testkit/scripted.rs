@@ -24,6 +24,8 @@ pub struct Script {
     pub ends: bool,
     /// What it can hold.
     pub limits: Limits,
+    /// Whether texts are given vectors.
+    pub embeddings: bool,
     /// Holds back each step.
     pub gate: Option<Gate>,
     /// Whether it can copy a slot's beginning to another one.
@@ -62,6 +64,7 @@ impl Default for Script {
             text: SCRIPT.to_owned(),
             ends: false,
             limits: Limits { slots: 4, step_tokens: 16, context: 512, logits_width: ScriptedVocabulary::SIZE + 7 },
+            embeddings: true,
             gate: None,
             copies: true,
             fault: None,
@@ -310,7 +313,7 @@ impl ModelLoader for ScriptedLoader {
                 chat_template: self.script.chat_template.is_some(),
                 logprobs: true,
                 tokenize: true,
-                embeddings: true,
+                embeddings: self.script.embeddings,
             },
         };
         let turn = self.script.turn.clone().unwrap_or_else(|| Arc::new(Line::default()));

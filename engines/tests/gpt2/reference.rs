@@ -105,3 +105,22 @@ fn an_embedding_is_as_wide_as_the_network_and_only_there_when_asked_for() {
         assert!((product - logit).abs() < 1e-4, "{product} is not {logit}");
     }
 }
+
+/// The head is linear, so what it makes of the mean is the mean of what it makes of each: the plain network's logits tell.
+#[test]
+fn an_embedding_is_the_mean_of_the_plain_networks_hidden_states() {
+    let tokens: Vec<u32> = (0..40).map(|place| place * 7 % 264).collect();
+    let mut plain = load_plain(&tiny());
+    let rows = step(&mut plain, 0, &tokens, Rows::All);
+    let head = candle_core::safetensors::load(tiny().join("model.safetensors"), &Device::Cpu).unwrap();
+    let head: Vec<Vec<f32>> = head["transformer.wte.weight"].to_vec2().unwrap();
+    for step_tokens in [8, 256] {
+        let mut model = load_with(&tiny(), |config| (config.embeddings, config.step_tokens) = (true, step_tokens)).unwrap().model;
+        let mean = model.embed(&tokens).unwrap();
+        for (id, weights) in head.iter().enumerate() {
+            let product: f32 = weights.iter().zip(&mean).map(|(a, b)| a * b).sum();
+            let expected = rows.iter().map(|row| row[id]).sum::<f32>() / rows.len() as f32;
+            assert!((product - expected).abs() < 1e-4, "token {id}, steps of {step_tokens}: {product} is not {expected}");
+        }
+    }
+}

@@ -106,7 +106,7 @@ fn events(interactions: Vec<Interaction>, extras: Extras) -> Response {
         let Ok((id, engine)) = told_of(&interactions) else { return };
         let chunks = Chunks { id, created: now(), engine };
         for index in 0..answers {
-            yield chunks.delta(index, Delta { role: Some("assistant".into()), content: Some(String::new()), ..Delta::default() });
+            yield chunks.delta(index, Delta { role: Some("assistant".into()), ..Delta::default() });
         }
         let mut ends = Ends::new(answers);
         let mut events = choices::events(interactions);

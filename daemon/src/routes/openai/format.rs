@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::error::ApiError;
 
 /// All fields of a body that say something of the answer's form.
-pub(super) struct Form {
+pub(in crate::routes) struct Form {
     pub response_format: Option<ResponseFormat>,
     pub grammar: Option<String>,
     pub regex: Option<String>,
@@ -25,7 +25,7 @@ impl Form {
             ("response_format", response_format.map(of_format).transpose()?.flatten()),
             ("grammar", grammar.filter(|grammar| !grammar.is_empty()).map(Constraint::Grammar)),
             ("regex", regex.map(Constraint::Regex)),
-            ("json_schema", json_schema.map(of_schema)),
+            ("json_schema", json_schema.map(of_schema).transpose()?),
         ];
         let mut named = named.into_iter().filter_map(|(name, constraint)| Some((name, constraint?)));
         match (named.next(), named.next()) {
@@ -41,7 +41,7 @@ fn of_format(format: ResponseFormat) -> Result<Option<Constraint>, ApiError> {
     let missing = |field: &str| ApiError::invalid(Some(field), format!("`{field}` is missing"));
     match format.r#type.as_str() {
         "text" => Ok(None),
-        "json_object" => Ok(Some(format.schema.map_or(Constraint::JsonObject, of_schema))),
+        "json_object" => Ok(Some(format.schema.map_or(Ok(Constraint::JsonObject), of_schema)?)),
         "json_schema" => {
             // llama.cpp's server also takes the schema where it stands beside `json_object`.
             let named = format.json_schema.ok_or_else(|| missing("response_format.json_schema"));
@@ -49,7 +49,7 @@ fn of_format(format: ResponseFormat) -> Result<Option<Constraint>, ApiError> {
                 Some(schema) => schema,
                 None => named?.schema.ok_or_else(|| missing("response_format.json_schema.schema"))?,
             };
-            Ok(Some(of_schema(schema)))
+            of_schema(schema).map(Some)
         }
         other => {
             let message = format!("response_format.type is `{other}`; it must be text, json_object or json_schema");
@@ -59,10 +59,11 @@ fn of_format(format: ResponseFormat) -> Result<Option<Constraint>, ApiError> {
 }
 
 /// A schema that allows anything would make a number of a request for an object; clients that send one mean any object.
-fn of_schema(schema: Value) -> Constraint {
+fn of_schema(schema: Value) -> Result<Constraint, ApiError> {
     match schema {
-        Value::Object(members) if members.is_empty() => Constraint::JsonObject,
-        schema => Constraint::JsonSchema(schema),
+        Value::Object(members) if members.is_empty() => Ok(Constraint::JsonObject),
+        Value::Object(_) | Value::Bool(_) => Ok(Constraint::JsonSchema(schema)),
+        _ => Err(ApiError::invalid(Some("schema"), "a schema must be a JSON object")),
     }
 }
 
@@ -106,6 +107,7 @@ mod tests {
         check(json!({"response_format": {"type": "json_schema"}}), Err("`response_format.json_schema` is missing"));
         let without = json!({"type": "json_schema", "json_schema": {"name": "number"}});
         check(json!({"response_format": without}), Err("`response_format.json_schema.schema` is missing"));
+        check(json!({"json_schema": 123}), Err("must be a JSON object"));
         check(json!({"regex": "a", "grammar": "b"}), Err("`grammar` and `regex`"));
     }
 }

@@ -6,7 +6,7 @@ use minivault_wire::chat::{ChatLogprobs, TokenLogprob, TopLogprob};
 use minivault_wire::completions::CompletionLogprobs;
 
 /// What stands for the logarithm of no probability at all, which JSON can't write; OpenAI's number.
-const NEVER: f32 = -9999.0;
+pub(in crate::routes) const NEVER: f32 = -9999.0;
 
 /// In the shape of chats.
 pub(super) fn of_chat(tokens: &[Token]) -> ChatLogprobs {

@@ -31,6 +31,10 @@ use serde_json::{Map, Value, json};
 use crate::error::ApiError;
 use crate::interaction::Interaction;
 
+pub(super) use body::OpenAiBody;
+pub(super) use format::Form;
+pub(super) use logprobs::NEVER;
+
 /// What all answers to a request tell of it: its name, and the engine.
 fn told_of(interactions: &[Interaction]) -> Result<(String, Arc<EngineInfo>), ApiError> {
     interactions.first().map(|first| (first.id.clone(), first.engine.clone())).ok_or_else(ApiError::internal)
@@ -49,3 +53,4 @@ fn for_the_log(stream: Option<bool>, user: Option<String>, metadata: Option<BTre
     form.extend(metadata.map(|metadata| ("metadata".to_owned(), json!(metadata))));
     form
 }
+pub(super) mod embeddings;

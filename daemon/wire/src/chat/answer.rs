@@ -1,6 +1,7 @@
 //! What is answered to a conversation, whole or in chunks.
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::tools::{ToolCall, ToolCallDelta};
 use crate::usage::OpenAiUsage;
@@ -118,16 +119,31 @@ pub struct ChoiceDelta {
     pub finish_reason: Option<String>,
 }
 
-/// What is added to a message.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What is added to a message. The first chunk has a role and says of the content that there is none yet, which some clients look for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct Delta {
     /// `assistant`, in the first chunk.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
     /// More text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
     /// More of the calls of tools.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_calls: Option<Vec<ToolCallDelta>>,
+}
+
+impl Serialize for Delta {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { role, content, tool_calls } = self;
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(role) = role {
+            map.serialize_entry("role", role)?;
+        }
+        if role.is_some() || content.is_some() {
+            map.serialize_entry("content", content)?;
+        }
+        if let Some(calls) = tool_calls {
+            map.serialize_entry("tool_calls", calls)?;
+        }
+        map.end()
+    }
 }

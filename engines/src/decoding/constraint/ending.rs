@@ -4,6 +4,8 @@
 //! first, then what is short. JSON is ended that way without a detour but for places where several kinds of value may stand, and
 //! the thorough search tries the others there.
 
+use std::time::Instant;
+
 use llguidance::TokenParser;
 use llguidance::earley::Parser;
 use toktrie::{INVALID_TOKEN, Recognizer};
@@ -29,9 +31,10 @@ pub struct Ending {
     tokens: Vec<TokenId>,
 }
 
-/// The shortest way from the beginning of an answer that a long search finds.
-pub fn shortest(parser: &TokenParser) -> Option<Ending> {
+/// The shortest way from the beginning of an answer that a long search finds. Past the deadline nobody waits for it any more.
+pub fn shortest(parser: &TokenParser, deadline: Instant) -> Option<Ending> {
     let mut search = Search::new(parser, None, LONGEST, THOROUGH)?;
+    search.deadline = Some(deadline);
     for turns in 0..=TURNS {
         search.go(turns);
     }
@@ -94,6 +97,7 @@ struct Search {
     best: Option<Vec<u8>>,
     longest: usize,
     left: usize,
+    deadline: Option<Instant>,
 }
 
 impl Search {
@@ -105,7 +109,7 @@ impl Search {
             let bytes = parser.token_env.tok_trie().decode_raw(&[chosen]);
             walker.apply_token(&bytes, chosen).ok()?;
         }
-        Some(Self { parser: walker, path: Vec::new(), best: None, longest, left: steps })
+        Some(Self { parser: walker, path: Vec::new(), best: None, longest, left: steps, deadline: None })
     }
 
     /// Walks to the end, and before that aside, in each place, as often as there are `turns`. Comes back to where it began.
@@ -113,6 +117,9 @@ impl Search {
         let begin = self.path.len();
         while self.left > 0 && self.path.len() < self.bound() {
             self.left -= 1;
+            if self.deadline.is_some_and(|deadline| self.left.is_multiple_of(64) && Instant::now() > deadline) {
+                self.left = 0;
+            }
             if self.parser.is_accepting() {
                 self.best = Some(self.path.clone());
                 break;

@@ -139,13 +139,25 @@ fn check_length(param: &'static str, what: &str, length: usize, limit: usize) ->
     Err(EngineError::invalid(param, format!("the {what} has {length} bytes; the limit is {limit}")))
 }
 
-/// Counts brackets whatever they mean: a text with that many in a row has no need to.
+/// How deep a Lark grammar or a regular expression is, by its brackets; those in strings and comments don't count.
 fn check_brackets(param: &'static str, text: &str) -> Result<()> {
-    let mut open = 0usize;
-    for byte in text.bytes() {
-        match byte {
-            b'(' | b'[' | b'{' => open += 1,
-            b')' | b']' | b'}' => open = open.saturating_sub(1),
+    let lark = param == "grammar";
+    let (mut open, mut quote, mut escaped) = (0usize, None, false);
+    for (place, byte) in text.bytes().enumerate() {
+        if std::mem::take(&mut escaped) {
+            continue;
+        }
+        match (quote, byte) {
+            (_, b'\\') => escaped = true,
+            (Some(_), b'\n') => quote = None,
+            // A comment goes on to the end of its line.
+            (Some(b'#'), _) => {}
+            (Some(end), _) if end == byte => quote = None,
+            (Some(_), _) => {}
+            (None, b'/') if lark && text.as_bytes().get(place + 1) == Some(&b'/') => quote = Some(b'#'),
+            (None, b'"' | b'/' | b'#') if lark => quote = Some(byte),
+            (None, b'(' | b'[' | b'{') => open += 1,
+            (None, b')' | b']' | b'}') => open = open.saturating_sub(1),
             _ => {}
         }
         if open > DEEPEST {

@@ -1,5 +1,7 @@
 //! One answer on its way through a grammar.
 
+use std::time::Instant;
+
 use llguidance::{TokenParser, panic_utils};
 use toktrie::SimpleVob;
 
@@ -35,13 +37,13 @@ impl Clone for Matcher {
 
 impl Matcher {
     /// At the beginning of an answer, with its first mask and the shortest way to the end that a thorough search finds.
-    pub(super) fn new(parser: TokenParser, param: &'static str, noun: &'static str) -> Result<Self> {
+    pub(super) fn new(parser: TokenParser, param: &'static str, noun: &'static str, deadline: Instant) -> Result<Self> {
         let mut matcher = Self { parser, param, noun, mask: None, ending: None };
         if matcher.parser.is_fresh() {
             matcher.parser.start_without_prompt();
         }
         matcher.guarded(|matcher| {
-            matcher.ending = ending::shortest(&matcher.parser);
+            matcher.ending = ending::shortest(&matcher.parser, deadline);
             Ok(())
         })?;
         matcher.prepare()?;

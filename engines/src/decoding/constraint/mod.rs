@@ -13,7 +13,7 @@ mod tokens;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use llguidance::api::{GrammarInit, ParserLimits, TopLevelGrammar};
 use llguidance::{Logger, ParserFactory};
@@ -79,7 +79,7 @@ impl Grammars {
     }
 
     fn build(&self, grammar: TopLevelGrammar, constraint: &Constraint) -> Result<Matcher> {
-        let (param, noun) = (constraint.param(), constraint.noun());
+        let (param, noun, deadline) = (constraint.param(), constraint.noun(), Instant::now() + COMPILED_WITHIN);
         let factory = self.factory.get_or_init(|| self.factory());
         let factory = factory.as_ref().map_err(|reason| EngineError::failed(reason.clone()))?;
         let parser = factory
@@ -93,7 +93,7 @@ impl Grammars {
                 let reason = limits::reason(&format!("{error:#}"));
                 EngineError::invalid(param, format!("the {noun} can't be followed: {reason}"))
             })?;
-        Matcher::new(parser, param, noun)
+        Matcher::new(parser, param, noun, deadline)
     }
 
     fn factory(&self) -> Result<ParserFactory, String> {

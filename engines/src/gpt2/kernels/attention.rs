@@ -4,17 +4,17 @@
 //! lying side by side in registers; what it gathers is one chain over the values of the keys. So its bits depend on these keys alone,
 //! and neither on the chunk it came in nor on other sequences nor on the number of threads.
 
+use std::ops::Range;
+
 use super::isa::{Isa, Work};
 use super::lanes::{LANES, Lanes};
 use super::linear::Shared;
 use super::rows::exponentials;
 use super::team::Team;
-use crate::gpt2::cache::{KvShape, PAGE, Sequence};
-
-/// Rows of one sequence that read keys and values together.
-const ROWS_AT_ONCE: usize = 4;
+use crate::gpt2::cache::{KvShape, PAGE, Page, Sequence};
 
 /// Consecutive rows of one sequence.
+#[derive(Clone, Copy)]
 pub(in crate::gpt2) struct Span {
     /// The sequence's place among the sequences.
     pub(in crate::gpt2) sequence: usize,
@@ -46,21 +46,42 @@ pub(in crate::gpt2) struct Step<'a> {
     pub(in crate::gpt2) sequences: &'a [Sequence],
 }
 
-/// Puts the keys and values of all rows into the cache of one layer; the sequences have room for them.
-pub(in crate::gpt2) fn store(shape: KvShape, layer: usize, projections: &[f32], spans: &[Span], sequences: &mut [Sequence]) {
-    let row = |row: usize| &projections[row * 3 * shape.width()..][..3 * shape.width()];
-    for span in spans {
-        let sequence = &mut sequences[span.sequence];
-        // Row by row within a few, so that a line of the cache is written while it is at hand.
-        for first in (0..span.rows).step_by(LANES) {
+/// Tokens of one page, with the row of the first.
+struct Written<'a> {
+    page: &'a mut Page,
+    tokens: Range<usize>,
+    first_row: usize,
+}
+
+/// Puts the keys and values of all rows into the cache of one layer. The sequences have room for them, and each has one span at most.
+pub(in crate::gpt2) fn store(shape: KvShape, layer: usize, projections: &[f32], spans: &[Span], sequences: &mut [Sequence], team: &Team) {
+    let mut sequences: Vec<Option<&mut Sequence>> = sequences.iter_mut().map(Some).collect();
+    let mut written = Vec::new();
+    for &Span { sequence, first_row, rows, start } in spans {
+        let sequence = sequences[sequence].take().expect("a sequence has one span");
+        let pages = sequence.pages_mut(start..start + rows);
+        written.extend(pages.map(|(page, tokens)| Written { first_row: first_row + tokens.start - start, page, tokens }));
+    }
+    let count = written.len();
+    let written = Shared::new(&mut written);
+    team.share_out(count, |part| {
+        // SAFETY: the parts are disjoint, and each is asked for once.
+        for Written { page, tokens, first_row } in unsafe { written.part(part.start, part.len()) } {
             for head in 0..shape.heads {
-                for offset in first..span.rows.min(first + LANES) {
-                    let row = row(span.first_row + offset);
-                    sequence.put(layer, head, span.start + offset, part(shape, row, Part::Key, head), part(shape, row, Part::Value, head));
+                for (row, token) in (*first_row..).zip(tokens.clone()) {
+                    let row = &projections[row * 3 * shape.width()..];
+                    page.put(
+                        shape,
+                        layer,
+                        head,
+                        token % PAGE,
+                        self::part(shape, row, Part::Key, head),
+                        self::part(shape, row, Part::Value, head),
+                    );
                 }
             }
         }
-    }
+    });
 }
 
 fn part(shape: KvShape, row: &[f32], part: Part, head: usize) -> &[f32] {
@@ -83,8 +104,8 @@ pub(in crate::gpt2) fn attend(step: Step<'_>, gathered: &mut [f32], isa: Isa, te
     for (span, Span { rows, .. }) in step.spans.iter().enumerate() {
         // Head by head, so that its keys and values are read while they are at hand.
         for head in 0..step.shape.heads {
-            let tile = |first| Tile { span, first, rows: ROWS_AT_ONCE.min(rows - first), head };
-            tiles.extend((0..*rows).step_by(ROWS_AT_ONCE).map(tile));
+            let tile = |first| Tile { span, first, rows: isa.rows_together().min(rows - first), head };
+            tiles.extend((0..*rows).step_by(isa.rows_together()).map(tile));
         }
     }
     let gathered = Shared::new(gathered);
@@ -105,18 +126,27 @@ impl Work for Tiles<'_> {
         let mut scores = Vec::new();
         for &tile in tiles {
             match tile.rows {
-                1 => rows::<L, 1, 4>(step, tile, &mut scores, gathered),
-                2 => rows::<L, 2, 4>(step, tile, &mut scores, gathered),
-                3 => rows::<L, 3, 2>(step, tile, &mut scores, gathered),
-                _ => rows::<L, 4, 2>(step, tile, &mut scores, gathered),
+                1 => rows::<L, 1, 4, 4>(step, tile, &mut scores, gathered),
+                2 => rows::<L, 2, 4, 4>(step, tile, &mut scores, gathered),
+                3 => rows::<L, 3, 2, 4>(step, tile, &mut scores, gathered),
+                4 => rows::<L, 4, 2, 4>(step, tile, &mut scores, gathered),
+                5 => rows::<L, 5, 2, 2>(step, tile, &mut scores, gathered),
+                6 => rows::<L, 6, 2, 2>(step, tile, &mut scores, gathered),
+                7 => rows::<L, 7, 2, 2>(step, tile, &mut scores, gathered),
+                _ => rows::<L, 8, 2, 2>(step, tile, &mut scores, gathered),
             }
         }
     }
 }
 
-/// `KEYS` times [`LANES`] keys are looked at together.
+/// `KEYS` times [`LANES`] keys are looked at together, where there are as many, and `VALUES` times as many values of a key.
 #[inline(always)]
-fn rows<L: Lanes, const ROWS: usize, const KEYS: usize>(step: Step<'_>, tile: Tile, scores: &mut Vec<f32>, gathered: &Shared<'_, f32>) {
+fn rows<L: Lanes, const ROWS: usize, const KEYS: usize, const VALUES: usize>(
+    step: Step<'_>,
+    tile: Tile,
+    scores: &mut Vec<f32>,
+    gathered: &Shared<'_, f32>,
+) {
     let Step { shape, layer, projections, spans, sequences } = step;
     let (span, size) = (&spans[tile.span], shape.head_size);
     let (first_row, start) = (span.first_row + tile.first, span.start + tile.first);
@@ -129,15 +159,16 @@ fn rows<L: Lanes, const ROWS: usize, const KEYS: usize>(step: Step<'_>, tile: Ti
     let scale = 1.0 / (size as f32).sqrt();
     for (index, page) in pages.iter().enumerate() {
         let keys = page.keys(shape, layer, tile.head);
-        let end = PAGE.min(start + ROWS - index * PAGE);
-        for first in (0..end).step_by(KEYS * LANES) {
-            let sums = products::<L, ROWS, KEYS>(&queries, keys, first);
-            for (row, sums) in sums.iter().enumerate() {
-                let scores = scores[row * stride + index * PAGE + first..].as_chunks_mut::<LANES>().0;
-                for (scores, sums) in scores.iter_mut().zip(sums) {
-                    sums.mul(L::splat(scale)).store(scores);
-                }
-            }
+        let blocks = PAGE.min(start + ROWS - index * PAGE).div_ceil(LANES);
+        let scores = &mut scores[index * PAGE..];
+        let mut block = 0;
+        while block + KEYS <= blocks {
+            score::<L, ROWS, KEYS>(&queries, keys, block, scale, scores, stride);
+            block += KEYS;
+        }
+        while block < blocks {
+            score::<L, ROWS, 1>(&queries, keys, block, scale, scores, stride);
+            block += 1;
         }
     }
     let mut totals = [0.0; ROWS];
@@ -155,14 +186,22 @@ fn rows<L: Lanes, const ROWS: usize, const KEYS: usize>(step: Step<'_>, tile: Ti
         for (index, page) in pages.iter().enumerate() {
             let values = &page.values(shape, layer, tile.head)[first..];
             let end = (start + 1).min((index + 1) * PAGE);
-            weigh::<L, ROWS>(&mut sums, scores, stride, seen..end, index * PAGE, values, shape.value_width());
+            weigh::<L, ROWS, VALUES>(&mut sums, scores, stride, seen..end, index * PAGE, values, shape.value_width());
             seen = end;
         }
         for row in 1..ROWS {
             for token in start + 1..=start + row {
                 let (values, sums) = (&pages[token / PAGE].values(shape, layer, tile.head)[first..], sums[row..].first_chunk_mut());
                 let sums: &mut [_; 1] = sums.expect("row is one of them");
-                weigh::<L, 1>(sums, &scores[row * stride..], stride, token..token + 1, token / PAGE * PAGE, values, shape.value_width());
+                weigh::<L, 1, VALUES>(
+                    sums,
+                    &scores[row * stride..],
+                    stride,
+                    token..token + 1,
+                    token / PAGE * PAGE,
+                    values,
+                    shape.value_width(),
+                );
             }
         }
         for ((to, sums), total) in to.iter_mut().zip(&sums).zip(totals) {
@@ -173,32 +212,44 @@ fn rows<L: Lanes, const ROWS: usize, const KEYS: usize>(step: Step<'_>, tile: Ti
     }
 }
 
-/// Registers of values that are summed up together.
-const VALUES: usize = 4;
-
-/// Scalar products of queries with the keys of a page from `first` on.
+/// Scores of queries with the keys of a page in `KEYS` blocks from `block` on, [`LANES`] keys in each.
 #[inline(always)]
-fn products<L: Lanes, const ROWS: usize, const KEYS: usize>(queries: &[&[f32]; ROWS], keys: &[f32], first: usize) -> [[L; KEYS]; ROWS] {
+fn score<L: Lanes, const ROWS: usize, const KEYS: usize>(
+    queries: &[&[f32]; ROWS],
+    keys: &[f32],
+    block: usize,
+    scale: f32,
+    scores: &mut [f32],
+    stride: usize,
+) {
+    let size = queries[0].len();
+    let blocks: [&[[f32; LANES]]; KEYS] =
+        std::array::from_fn(|key| &keys[(block + key) * size * LANES..][..size * LANES].as_chunks().0[..size]);
+    let queries: [&[f32]; ROWS] = std::array::from_fn(|row| &queries[row][..size]);
     let mut sums = [[L::splat(0.0); KEYS]; ROWS];
-    for (place, keys) in keys.as_chunks::<PAGE>().0.iter().enumerate() {
-        let keys: &[[f32; LANES]; KEYS] = keys[first..].as_chunks().0.first_chunk().expect("KEYS divides a page");
-        for (sums, query) in sums.iter_mut().zip(queries) {
+    for place in 0..size {
+        for (sums, query) in sums.iter_mut().zip(&queries) {
             let query = L::splat(query[place]);
-            for (sum, keys) in sums.iter_mut().zip(keys) {
-                *sum = L::load(keys).multiply_add(query, *sum);
+            for (sum, keys) in sums.iter_mut().zip(&blocks) {
+                *sum = L::load(&keys[place]).multiply_add(query, *sum);
             }
         }
     }
-    sums
+    for (row, sums) in sums.iter().enumerate() {
+        let scores = scores[row * stride + block * LANES..].as_chunks_mut::<LANES>().0;
+        for (scores, sums) in scores.iter_mut().zip(sums) {
+            sums.mul(L::splat(scale)).store(scores);
+        }
+    }
 }
 
 /// Adds up the values of `tokens` by their weights in each row, one after the other; the page begins with token `begin`.
 #[inline(always)]
-fn weigh<L: Lanes, const ROWS: usize>(
+fn weigh<L: Lanes, const ROWS: usize, const VALUES: usize>(
     sums: &mut [[L; VALUES]; ROWS],
     weights: &[f32],
     stride: usize,
-    tokens: std::ops::Range<usize>,
+    tokens: Range<usize>,
     begin: usize,
     values: &[f32],
     value_width: usize,
@@ -232,7 +283,7 @@ mod tests {
             let spans = [Span { sequence: 0, first_row: 0, rows, start: 0 }];
             let mut sequences = [Sequence::default()];
             sequences[0].reserve(rows, &mut Pages::new(shape));
-            store(shape, 0, &projections, &spans, &mut sequences);
+            store(shape, 0, &projections, &spans, &mut sequences, &Team::new(2));
             let step = Step { shape, layer: 0, projections: &projections, spans: &spans, sequences: &sequences };
             for isa in Isa::available() {
                 let mut gathered = vec![f32::NAN; rows * width];

@@ -90,6 +90,15 @@ impl Isa {
         }
     }
 
+    /// Rows of one sequence, at most 8, that go over keys and values together: as many as its registers hold sums of.
+    pub(super) fn rows_together(self) -> usize {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 { .. } => 8,
+            _ => 4,
+        }
+    }
+
     /// The products of one panel with a few rows, without the bias.
     ///
     /// `words` are the rows' inputs, encoded for this panel's type and this set, interleaved.

@@ -25,7 +25,7 @@ pub(in crate::gpt2) struct Linear {
 
 /// What becomes of the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::gpt2) enum Into {
+pub(in crate::gpt2) enum Outcome {
     /// It is put in place of what was there.
     Place,
     /// Its gelu is.
@@ -62,7 +62,7 @@ impl Linear {
     }
 
     /// `x` is `[rows, inputs]`, `y` `[rows, outputs]`; `encoded` is there to be used again by the next layer.
-    pub(in crate::gpt2) fn forward(&self, x: &[f32], y: &mut [f32], into: Into, encoded: &mut Inputs, team: &Team) {
+    pub(in crate::gpt2) fn forward(&self, x: &[f32], y: &mut [f32], outcome: Outcome, encoded: &mut Inputs, team: &Team) {
         let (rows, outputs) = (x.len() / self.inputs, self.outputs);
         assert!(x.len() == rows * self.inputs && y.len() == rows * outputs, "{} inputs, {} outputs", x.len(), y.len());
         encoded.fill(x, self.inputs, self.dtype, self.isa, team);
@@ -80,7 +80,7 @@ impl Linear {
                         // closure; so nobody else has them.
                         unsafe { y.part((group.first_row + row) * outputs + first, count) }
                     };
-                    self.isa.run(Finish { products, bias, into, row });
+                    self.isa.run(Finish { products, bias, outcome, row });
                 }
             }
         });
@@ -92,34 +92,43 @@ const MOST_ROWS: usize = 12;
 
 /// Brings products where they belong.
 struct Finish<'a, F> {
-    products: &'a mut [Line],
+    products: &'a [Line],
     bias: &'a [f32; OUTPUTS],
-    into: Into,
+    outcome: Outcome,
     row: F,
 }
 
 impl<'a, F: Fn(usize) -> &'a mut [f32]> Work for Finish<'_, F> {
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let Self { products, bias, into, row } = self;
-        for (index, product) in products.iter_mut().enumerate() {
+        let Self { products, bias, outcome, row } = self;
+        for (index, product) in products.iter().enumerate() {
             let y = row(index);
-            let mut old = [0.0; OUTPUTS];
-            if into == Into::Sum {
-                old[..y.len()].copy_from_slice(y);
+            match <&mut [f32; OUTPUTS]>::try_from(&mut *y) {
+                Ok(y) => finish::<L>(product, bias, outcome, y),
+                // The last panel, of fewer outputs.
+                Err(_) => {
+                    let mut whole = [0.0; OUTPUTS];
+                    whole[..y.len()].copy_from_slice(y);
+                    finish::<L>(product, bias, outcome, &mut whole);
+                    y.copy_from_slice(&whole[..y.len()]);
+                }
             }
-            let parts = product.0.as_chunks_mut::<LANES>().0.iter_mut().zip(bias.as_chunks::<LANES>().0).zip(old.as_chunks::<LANES>().0);
-            for ((product, bias), old) in parts {
-                let result = L::load(product).add(L::load(bias));
-                let result = match into {
-                    Into::Place => result,
-                    Into::Gelu => gelu(result),
-                    Into::Sum => result.add(L::load(old)),
-                };
-                result.store(product);
-            }
-            y.copy_from_slice(&product.0[..y.len()]);
         }
+    }
+}
+
+#[inline(always)]
+fn finish<L: Lanes>(product: &Line, bias: &[f32; OUTPUTS], outcome: Outcome, y: &mut [f32; OUTPUTS]) {
+    let parts = product.0.as_chunks::<LANES>().0.iter().zip(bias.as_chunks::<LANES>().0).zip(y.as_chunks_mut::<LANES>().0);
+    for ((product, bias), y) in parts {
+        let result = L::load(product).add(L::load(bias));
+        let result = match outcome {
+            Outcome::Place => result,
+            Outcome::Gelu => gelu(result),
+            Outcome::Sum => result.add(L::load(y)),
+        };
+        result.store(y);
     }
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::inputs::Inputs;
 use super::isa::Isa;
-use super::linear::{Into, Linear};
+use super::linear::{Linear, Outcome};
 use super::matrix::Published;
 use super::memory::Memory;
 use super::team::Team;
@@ -27,7 +27,7 @@ fn layer(published: Published<'_>, bias: Vec<f32>, dtype: Dtype, isa: Isa) -> Li
 
 fn forward(linear: &Linear, x: &[f32], inputs: usize, team: &Team) -> Vec<f32> {
     let mut y = vec![f32::NAN; x.len() / inputs * linear.outputs()];
-    linear.forward(x, &mut y, Into::Place, &mut Inputs::default(), team);
+    linear.forward(x, &mut y, Outcome::Place, &mut Inputs::default(), team);
     y
 }
 
@@ -159,10 +159,10 @@ fn results_go_where_they_are_to_go() {
         let linear = layer(Published::Columns(&weight), bias.clone(), Dtype::F32, isa);
         let placed = forward(&linear, &x, 40, &Team::new(1));
         let mut sums = vec![2.0; placed.len()];
-        linear.forward(&x, &mut sums, Into::Sum, &mut Inputs::default(), &Team::new(1));
+        linear.forward(&x, &mut sums, Outcome::Sum, &mut Inputs::default(), &Team::new(1));
         assert!(sums.iter().zip(&placed).all(|(sum, value)| *sum == 2.0 + value));
         let mut gelus = vec![f32::NAN; placed.len()];
-        linear.forward(&x, &mut gelus, Into::Gelu, &mut Inputs::default(), &Team::new(1));
+        linear.forward(&x, &mut gelus, Outcome::Gelu, &mut Inputs::default(), &Team::new(1));
         for (gelu, value) in gelus.iter().zip(&placed) {
             let wanted = value * 0.5 * (1.0 + (0.797_884_6 * (value + 0.044_715 * value.powi(3))).tanh());
             assert!((gelu - wanted).abs() < 1e-5 * value.abs().max(1.0), "{gelu}, wanted {wanted}");

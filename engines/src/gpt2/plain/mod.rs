@@ -66,7 +66,7 @@ impl PlainNetwork {
         let (rows, shape) = (projections.dim(0)?, self.shape);
         let mut gathered = vec![0.0; rows * shape.heads * shape.head_size];
         with_values(projections, |projections| {
-            kernels::store(shape, layer, projections, spans, sequences);
+            kernels::store(shape, layer, projections, spans, sequences, &self.team);
             kernels::attend(Step { shape, layer, projections, spans, sequences }, &mut gathered, Isa::best(), &self.team);
         })?;
         Tensor::from_vec(gathered, (rows, shape.heads * shape.head_size), &Device::Cpu)

@@ -55,7 +55,7 @@ async fn more_answers_than_slots_come_one_after_the_other() {
     for copies in [true, false] {
         let script = slots(Script { copies, ..scripted("abcdefgh") }, 2);
         let engine = start(&script, 4).await;
-        let answers = texts(engine.choices(greedy("Tell me", 4), 5).await.unwrap()).await;
+        let answers = texts(engine.choices(greedy("Tell me: ", 4), 5).await.unwrap()).await;
         assert_eq!(answers, ["abcd"; 5]);
     }
 }
@@ -64,21 +64,21 @@ async fn more_answers_than_slots_come_one_after_the_other() {
 async fn a_model_that_can_not_copy_reads_the_prompt_for_each() {
     let script = Script { copies: false, ..scripted("abcdefgh") };
     let engine = start(&script, 4).await;
-    assert_eq!(texts(engine.choices(greedy("Tell me", 3), 3).await.unwrap()).await, ["abc"; 3]);
-    assert_eq!(fed(&script), 3 * ("Tell me".len() + 2));
+    assert_eq!(texts(engine.choices(greedy("Tell me: ", 3), 3).await.unwrap()).await, ["abc"; 3]);
+    assert_eq!(fed(&script), 3 * ("Tell me: ".len() + 2));
 }
 
 #[tokio::test]
 async fn all_answers_begin_or_none() {
     let (gate, script) = gated("abcdefgh");
     let engine = start(&slots(script, 2), 2).await;
-    match engine.choices(greedy("Tell me", 3), 5).await.err() {
+    match engine.choices(greedy("Tell me: ", 3), 5).await.err() {
         Some(EngineError::InvalidRequest { param: "n", message }) => assert!(message.contains("between 1 and 4"), "{message}"),
         other => panic!("{other:?}"),
     }
-    let held = engine.choices(greedy("Tell me", 3), 2).await.unwrap();
-    assert!(matches!(engine.choices(greedy("Tell me", 3), 3).await.err(), Some(EngineError::Busy { .. })));
-    let two = engine.choices(greedy("Tell me", 3), 2).await.unwrap();
+    let held = engine.choices(greedy("Tell me: ", 3), 2).await.unwrap();
+    assert!(matches!(engine.choices(greedy("Tell me: ", 3), 3).await.err(), Some(EngineError::Busy { .. })));
+    let two = engine.choices(greedy("Tell me: ", 3), 2).await.unwrap();
     gate.open();
     assert_eq!(texts(held.into_iter().chain(two).collect()).await, ["abc"; 4]);
 }

@@ -8,7 +8,7 @@ use super::{Subject, Verdict, answer, greedy, seeded};
 use crate::error::EngineError;
 use crate::generation::{Completion, FinishReason, TextEvent, Token};
 use crate::request::{GenerateRequest, Prompt};
-use crate::text_engine::{Circumstance, Determinism, TextEngine};
+use crate::text_engine::{Circumstance, Determinism, Embedding, TextEngine};
 
 pub(super) async fn one_finished_and_it_is_the_last_event(engine: Arc<dyn TextEngine>, subject: &Subject) -> Verdict {
     for max_tokens in [1, 7] {
@@ -175,7 +175,8 @@ pub(super) async fn tokens_and_text_go_both_ways(engine: Arc<dyn TextEngine>, su
 }
 
 pub(super) async fn texts_have_vectors_where_that_is_claimed(engine: Arc<dyn TextEngine>, subject: &Subject) -> Verdict {
-    let embedded = engine.embed(&[subject.prompt.clone(), subject.others[0].clone()]).await;
+    let text = |text: &String| Prompt::Text(text.clone());
+    let embedded = engine.embed(&[text(&subject.prompt), text(&subject.others[0])]).await;
     match (engine.info().capabilities.embeddings, embedded) {
         (true, Ok(vectors)) => {
             let [one, other] = &vectors[..] else { return Err(format!("{} vectors of 2 texts", vectors.len())) };
@@ -186,6 +187,18 @@ pub(super) async fn texts_have_vectors_where_that_is_claimed(engine: Arc<dyn Tex
                 other.vector.len()
             );
             ensure!(one.vector != other.vector && one.tokens > 0, "two texts, one vector");
+            for Embedding { vector, .. } in &vectors {
+                let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+                ensure!((length - 1.0).abs() < 1e-4, "a vector of length {length}");
+            }
+            let again = engine.embed(&[text(&subject.prompt)]).await.map_err(|error| format!("a second time: {error}"))?;
+            ensure!(again[0] == *one, "the same text has another vector the second time");
+            let long = "word ".repeat(engine.info().context_length);
+            let refused = engine.embed(&[text(&long)]).await;
+            ensure!(
+                matches!(refused, Err(EngineError::InvalidRequest { param: "input", .. })),
+                "a text beyond the context gives {refused:?}"
+            );
             Ok(())
         }
         (false, Err(EngineError::Unsupported { .. })) => Ok(()),

@@ -1,8 +1,8 @@
-//! The header of a GGUF file, read before llama.cpp sees it.
+//! The header of a GGUF file, read before any library sees it.
 //!
-//! llama.cpp trusts much of what a file says and ends the process where that trust is misplaced. So the whole header is read here
-//! first: every count and length is held against the file's size before anything is allocated, and every tensor's data must lie
-//! inside the file.
+//! llama.cpp trusts much of what a file says and ends the process where that trust is misplaced; candle allocates what a file claims. So
+//! the whole header is read here first: every count and length is held against the file's size before anything is allocated, and every
+//! tensor's data must lie inside the file.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::path::Path;
 
 mod reader;
 #[cfg(test)]
-pub(super) mod sample;
+pub(crate) mod sample;
 mod tensor;
 #[cfg(test)]
 mod tests;

@@ -120,6 +120,7 @@ proptest! {
         if let Ok(gguf) = read(&bytes) {
             // Whatever is accepted lies within the file, and its description is read without a panic, too.
             prop_assert!(gguf.tensors().iter().all(|tensor| tensor.offset + tensor.size <= bytes.len() as u64));
+            #[cfg(feature = "llama-cpp")]
             let _ = crate::llama::Description::of(&gguf);
         }
     }

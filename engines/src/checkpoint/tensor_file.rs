@@ -18,7 +18,7 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 const VALUES_AT_ONCE: usize = 1 << 18;
 
 /// A file with its header read and checked.
-pub(super) struct TensorFile {
+pub(crate) struct TensorFile {
     path: PathBuf,
     file: File,
     /// Where the tensors' bytes begin.
@@ -29,8 +29,8 @@ pub(super) struct TensorFile {
 
 /// One tensor of a file.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) shape: Vec<usize>,
+pub(crate) struct Entry {
+    pub(crate) shape: Vec<usize>,
     dtype: Dtype,
     /// From the first tensor's first byte.
     offset: u64,
@@ -41,7 +41,7 @@ impl TensorFile {
     ///
     /// # Errors
     /// A sentence naming the file.
-    pub(super) fn open(path: &Path) -> Result<Self, String> {
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let unreadable = |error: std::io::Error| format!("{} can't be read: {error}", path.display());
         let mut file = File::open(path).map_err(unreadable)?;
         let length = file.metadata().map_err(unreadable)?.len();
@@ -74,7 +74,7 @@ impl TensorFile {
     }
 
     /// Its tensors by name.
-    pub(super) fn tensors(&self) -> &BTreeMap<String, Entry> {
+    pub(crate) fn tensors(&self) -> &BTreeMap<String, Entry> {
         &self.tensors
     }
 
@@ -82,7 +82,7 @@ impl TensorFile {
     ///
     /// # Errors
     /// A sentence naming the file.
-    pub(super) fn read(&mut self, entry: &Entry, range: Range<usize>, values: &mut Vec<f32>) -> Result<(), String> {
+    pub(crate) fn read(&mut self, entry: &Entry, range: Range<usize>, values: &mut Vec<f32>) -> Result<(), String> {
         values.reserve(range.len());
         let bytes_each = entry.dtype.bitsize() / 8;
         for first in range.clone().step_by(VALUES_AT_ONCE) {
@@ -99,7 +99,7 @@ impl TensorFile {
 
 impl Entry {
     /// Whether its values can be read.
-    pub(super) fn check_type(&self) -> Result<(), String> {
+    pub(crate) fn check_type(&self) -> Result<(), String> {
         match self.dtype {
             Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(()),
             other => Err(format!("is of type {other:?}; this backend reads F32, F16 and BF16")),

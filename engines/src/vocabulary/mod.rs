@@ -1,6 +1,4 @@
-//! [`Vocabulary`] of byte-level BPE, from `tokenizer.json`.
-
-use std::collections::BTreeMap;
+//! [`Vocabulary`] of the crate `tokenizers`: from a `tokenizer.json`, or from what a GGUF file says of its tokens ([`gguf`]).
 
 use tokenizers::Tokenizer;
 
@@ -8,15 +6,20 @@ use crate::chat::{ChatMessage, ChatTemplate, RenderedChat, render_transcript};
 use crate::error::{EngineError, Result};
 use crate::model::{Specials, TokenKind, Vocabulary};
 use crate::request::TokenId;
+use spelling::Spelling;
 
-/// GPT-2's vocabulary.
-pub struct Gpt2Vocabulary {
+pub(crate) mod gguf;
+mod spelling;
+
+/// A vocabulary whose tokens are read by a [`Tokenizer`].
+pub(crate) struct TokenizerVocabulary {
     /// Reads spellings of control tokens as these tokens.
     parsing: Tokenizer,
     /// Reads them as the characters they consist of.
     literal: Tokenizer,
     tokens: Vec<Entry>,
     end_tokens: Vec<TokenId>,
+    prompt_prefix: Vec<TokenId>,
     /// Whether each of the 256 bytes has a token, so that no text is without tokens.
     complete: bool,
     template: Option<ChatTemplate>,
@@ -28,38 +31,54 @@ struct Entry {
     bytes: Box<[u8]>,
 }
 
-/// What a model's `tokenizer_config.json` says of its conversations.
+/// What a model's files say of its conversations.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ChatSettings {
-    pub(super) template: Option<String>,
-    pub(super) begin: String,
-    pub(super) end: String,
+pub(crate) struct ChatSettings {
+    pub(crate) template: Option<String>,
+    pub(crate) begin: String,
+    pub(crate) end: String,
 }
 
-impl Gpt2Vocabulary {
+/// What is to be known of a vocabulary besides its tokens.
+pub(crate) struct Particulars {
+    /// The number of tokens that the network knows.
+    pub(crate) limit: usize,
+    pub(crate) end_tokens: Vec<TokenId>,
+    pub(crate) prompt_prefix: Vec<TokenId>,
+    pub(crate) chat: ChatSettings,
+}
+
+impl TokenizerVocabulary {
     /// Reads `tokenizer.json`. `limit` is the number of tokens that the network knows.
     ///
     /// # Errors
     /// A sentence naming the token or the template's fault.
-    pub(super) fn new(json: &[u8], limit: usize, end_tokens: Vec<TokenId>, chat: ChatSettings) -> Result<Self, String> {
-        let mut parsing = Tokenizer::from_bytes(json).map_err(|error| format!("it can't be read: {error}"))?;
+    pub(crate) fn from_json(json: &[u8], limit: usize, end_tokens: Vec<TokenId>, chat: ChatSettings) -> Result<Self, String> {
+        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| format!("it can't be read: {error}"))?;
         // Settings of a training run: with them a long prompt would be cut without a word.
-        parsing.with_truncation(None).map_err(|error| error.to_string())?;
-        parsing.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
+        tokenizer.with_padding(None);
+        let prompt_prefix = prompt_prefix(&tokenizer);
+        Self::new(tokenizer, Particulars { limit, end_tokens, prompt_prefix, chat })
+    }
+
+    /// # Errors
+    /// A sentence naming the token or the template's fault.
+    pub(crate) fn new(parsing: Tokenizer, particulars: Particulars) -> Result<Self, String> {
+        let Particulars { limit, end_tokens, prompt_prefix, chat } = particulars;
         let mut literal = parsing.clone();
         literal.set_encode_special_tokens(true);
-
         let (tokens, control_names) = entries(&parsing, limit)?;
         let complete = (0..=u8::MAX).all(|byte| tokens.iter().any(|token| *token.bytes == [byte]));
         let template = match chat.template {
             Some(source) => Some(ChatTemplate::new(source, chat.begin, chat.end, control_names).map_err(|error| error.to_string())?),
             None => None,
         };
-        Ok(Self { parsing, literal, tokens, end_tokens, complete, template })
+        Ok(Self { parsing, literal, tokens, end_tokens, prompt_prefix, complete, template })
     }
 
     /// Whether the model has a chat template of its own.
-    pub fn has_chat_template(&self) -> bool {
+    pub(crate) fn has_chat_template(&self) -> bool {
         self.template.is_some()
     }
 
@@ -68,7 +87,16 @@ impl Gpt2Vocabulary {
     }
 }
 
-impl Vocabulary for Gpt2Vocabulary {
+/// The tokens that a tokenizer puts in front of a text.
+fn prompt_prefix(tokenizer: &Tokenizer) -> Vec<TokenId> {
+    let ids = |specials| tokenizer.encode_fast("a", specials).map(|encoding| encoding.get_ids().to_vec()).unwrap_or_default();
+    let (plain, mut whole) = (ids(false), ids(true));
+    let start = whole.windows(plain.len().max(1)).position(|window| window == plain);
+    whole.truncate(start.unwrap_or(0));
+    whole
+}
+
+impl Vocabulary for TokenizerVocabulary {
     fn size(&self) -> usize {
         self.tokens.len()
     }
@@ -108,6 +136,10 @@ impl Vocabulary for Gpt2Vocabulary {
         &self.end_tokens
     }
 
+    fn prompt_prefix(&self) -> &[TokenId] {
+        &self.prompt_prefix
+    }
+
     fn render_chat(&self, messages: &[ChatMessage], tools: &[serde_json::Value]) -> Result<RenderedChat> {
         match &self.template {
             Some(template) => template.render(messages, tools),
@@ -129,7 +161,7 @@ fn entries(tokenizer: &Tokenizer, limit: usize) -> Result<(Vec<Entry>, Vec<Strin
     if size > limit {
         return Err(format!("its highest token is {}; vocab_size in config.json is {limit}", size - 1));
     }
-    let (added, alphabet) = (tokenizer.get_added_tokens_decoder(), byte_alphabet());
+    let (added, spelling) = (tokenizer.get_added_tokens_decoder(), Spelling::of(tokenizer));
     // A number that no token has is never text.
     let mut tokens = vec![Entry { kind: TokenKind::Control, bytes: Box::default() }; size];
     let mut control_names = Vec::new();
@@ -140,21 +172,9 @@ fn entries(tokenizer: &Tokenizer, limit: usize) -> Result<(Vec<Entry>, Vec<Strin
                 (TokenKind::Control, Vec::new())
             }
             Some(token) => (TokenKind::Normal, token.content.clone().into_bytes()),
-            None => {
-                let bytes: Option<Vec<u8>> = name.chars().map(|character| alphabet.get(&character).copied()).collect();
-                let bytes = bytes.ok_or_else(|| format!("token {id}, `{name}`, is not spelt in bytes as GPT-2's tokens are"))?;
-                let kind = if matches!(bytes[..], [128..=255]) { TokenKind::Byte } else { TokenKind::Normal };
-                (kind, bytes)
-            }
+            None => spelling.bytes(&name).ok_or_else(|| format!("token {id}, `{name}`, {}", spelling.expected()))?,
         };
         tokens[id as usize] = Entry { kind, bytes: bytes.into() };
     }
     Ok((tokens, control_names))
-}
-
-/// GPT-2's spelling of bytes: itself where it is a visible character of Latin-1, and a letter from U+0100 on for each other one.
-fn byte_alphabet() -> BTreeMap<char, u8> {
-    let visible = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    let others = (0..=u8::MAX).filter(|&byte| !visible(byte)).zip('\u{100}'..).map(|(byte, letter)| (letter, byte));
-    (0..=u8::MAX).filter(|&byte| visible(byte)).map(|byte| (char::from(byte), byte)).chain(others).collect()
 }

@@ -1,0 +1,243 @@
+//! `/completion`, `/props` and `/slots`, as far as clients of llama.cpp's server need them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Stop;
+
+/// The body of `/completion`. What is left out comes from the daemon's `[generation]` settings; fields that it doesn't know are passed over
+/// by serde, and the daemon refuses those that would change the answer.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct CompletionBody {
+    /// What the answers continue.
+    pub prompt: PromptOrPrompts,
+    /// The engine to ask; left out, the default one answers.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// The most tokens each answer may have; -1 or left out, the rest of the context.
+    #[serde(default)]
+    pub n_predict: Option<i64>,
+    /// 0 takes the most likely token always.
+    #[serde(default)]
+    pub temperature: Option<f32>,
+    /// Only the so many most likely tokens; 0 is off.
+    #[serde(default)]
+    pub top_k: Option<usize>,
+    /// Only the most likely tokens that together reach this probability.
+    #[serde(default)]
+    pub top_p: Option<f32>,
+    /// Only tokens at least this fraction as likely as the most likely one.
+    #[serde(default)]
+    pub min_p: Option<f32>,
+    /// Makes tokens of prompt and answer less likely; 1 changes nothing.
+    #[serde(default)]
+    pub repeat_penalty: Option<f32>,
+    /// Subtracted once from tokens of the answer.
+    #[serde(default)]
+    pub presence_penalty: Option<f32>,
+    /// Subtracted for each occurrence from tokens of the answer.
+    #[serde(default)]
+    pub frequency_penalty: Option<f32>,
+    /// What is added to the logits of single tokens.
+    #[serde(default)]
+    pub logit_bias: Option<Biases>,
+    /// Starts the random generator; -1 is none.
+    #[serde(default)]
+    pub seed: Option<i64>,
+    /// Text that ends an answer and is never shown.
+    #[serde(default)]
+    pub stop: Option<Stop>,
+    /// Whether the answer comes as server-sent events.
+    #[serde(default)]
+    pub stream: Option<bool>,
+    /// The log probability of each token is told, and of so many of its likeliest alternatives; 0 is off.
+    #[serde(default)]
+    pub n_probs: Option<usize>,
+    /// Whether a whole answer tells its tokens.
+    #[serde(default)]
+    pub return_tokens: Option<bool>,
+    /// A grammar that the answer follows.
+    #[serde(default)]
+    pub grammar: Option<String>,
+    /// A schema that the answer follows.
+    #[serde(default)]
+    pub json_schema: Option<Value>,
+}
+
+/// One prompt, or several in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "prompt must be a string, a list of tokens and strings, or a list of such prompts")]
+pub enum PromptOrPrompts {
+    /// `"prompt": ["Hello", [1, 2]]`
+    Several(Vec<Prompt>),
+    /// `"prompt": "Hello"`
+    One(Prompt),
+}
+
+/// A prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Prompt {
+    /// A text.
+    Text(String),
+    /// A text in an object, beside which images would stand.
+    Object {
+        /// The text.
+        prompt_string: String,
+        /// Images; refused.
+        #[serde(default)]
+        multimodal_data: Option<Value>,
+    },
+    /// Tokens, and texts between them.
+    Mixed(Vec<TokenOrText>),
+}
+
+/// A part of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum TokenOrText {
+    /// A token.
+    Token(u32),
+    /// A text.
+    Text(String),
+}
+
+/// Shifts of logits, in either form.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged, expecting = "logit_bias must be a list of pairs of a token or a text and its bias, or an object")]
+pub enum Biases {
+    /// `[[15043, 1.0], ["Hello", -0.5]]`; `false` in place of a number forbids the token.
+    Pairs(Vec<(TokenOrText, Bias)>),
+    /// `{"15043": 1.0}`
+    Map(BTreeMap<String, Bias>),
+}
+
+/// What is added to a logit.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Bias {
+    /// So much.
+    Number(f32),
+    /// `false`: the token never comes.
+    Never(bool),
+}
+
+/// What `/completion` answers to a prompt; in a stream, its last event.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CompletionAnswer {
+    /// The prompt's place.
+    pub index: usize,
+    /// The text; empty at the end of a stream.
+    pub content: String,
+    /// Its tokens, if asked for.
+    pub tokens: Vec<u32>,
+    /// Always `true`.
+    pub stop: bool,
+    /// The engine that answered.
+    pub model: String,
+    /// Tokens generated.
+    pub tokens_predicted: usize,
+    /// Tokens of the prompt.
+    pub tokens_evaluated: usize,
+    /// Tokens of the prompt that an earlier request had left in the model's cache.
+    pub tokens_cached: usize,
+    /// What was in force.
+    pub generation_settings: Value,
+    /// The prompt as text.
+    pub prompt: String,
+    /// Whether the text has more than one line.
+    pub has_new_line: bool,
+    /// Always `false`: a prompt is never cut.
+    pub truncated: bool,
+    /// `eos`, `word` or `limit`.
+    pub stop_type: String,
+    /// The stop string that ended it.
+    pub stopping_word: String,
+    /// How long it took.
+    pub timings: Timings,
+    /// What the model thought of each token, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion_probabilities: Option<Vec<TokenProbability>>,
+}
+
+/// One event of a stream but the last.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CompletionPiece {
+    /// The prompt's place.
+    pub index: usize,
+    /// More text.
+    pub content: String,
+    /// Its tokens.
+    pub tokens: Vec<u32>,
+    /// Always `false`.
+    pub stop: bool,
+    /// What the model thought of each token, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion_probabilities: Option<Vec<TokenProbability>>,
+}
+
+/// How long an answer took, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Timings {
+    /// Tokens of the prompt that were found in the cache.
+    pub cache_n: usize,
+    /// Those that were read.
+    pub prompt_n: usize,
+    /// Until the first token, waiting included.
+    pub prompt_ms: f64,
+    /// Tokens generated.
+    pub predicted_n: usize,
+    /// From the first token to the end.
+    pub predicted_ms: f64,
+}
+
+/// What the model thought of one token.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TokenProbability {
+    /// The token.
+    pub id: u32,
+    /// Its text.
+    pub token: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability.
+    pub logprob: f32,
+    /// The likeliest tokens at its place; none of them has any of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub top_logprobs: Vec<TokenProbability>,
+}
+
+/// What `/props` answers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Props {
+    /// Where the default engine's model was found.
+    pub model_path: String,
+    /// Requests it computes side by side.
+    pub total_slots: usize,
+    /// What is in force where a request says nothing.
+    pub default_generation_settings: DefaultSettings,
+    /// The daemon's name and version.
+    pub build_info: String,
+}
+
+/// What is in force where a request says nothing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DefaultSettings {
+    /// Tokens one request may hold.
+    pub n_ctx: usize,
+    /// The sampling settings.
+    pub params: Value,
+}
+
+/// One slot, as `/slots` tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SlotState {
+    /// Its place.
+    pub id: usize,
+    /// Tokens it can hold.
+    pub n_ctx: usize,
+    /// Whether a request has it.
+    pub is_processing: bool,
+}
