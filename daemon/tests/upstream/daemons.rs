@@ -125,15 +125,17 @@ async fn an_upstream_that_is_killed_is_an_error_event_a_line_and_the_next_ones_t
     let front = in_front_of(&[&first.url, &second.url]).await;
     let body = json!({"prompt": "x", "max_tokens": 7});
     gate.allow(3);
-    let response = front.post("/stream-generate", &body).await;
-    // Three pieces are through when the fourth step waits.
-    let waiting = gate.clone();
-    tokio::task::spawn_blocking(move || waiting.wait_until_reached()).await.unwrap();
+    let mut stream = front.post("/stream-generate", &body).await.into_body().into_data_stream();
+    let mut told = String::new();
+    while !told.contains("\"r\"") {
+        told.push_str(std::str::from_utf8(&stream.next().await.unwrap().unwrap()).unwrap());
+    }
     let killed = first.kill().await;
-    let events = events_of(response).await;
-    let (name, data) = events.last().unwrap();
-    assert_eq!(name, "error", "{events:?}");
-    assert!(data.contains("upstream_failed"), "{data}");
+    while let Some(bytes) = stream.next().await {
+        told.push_str(std::str::from_utf8(&bytes.unwrap()).unwrap());
+    }
+    let last = told.trim_end().rsplit("\n\n").next().unwrap();
+    assert!(last.starts_with("event: error\n") && last.contains("upstream_failed"), "{told}");
     let line = front.log_of(1).await[0].clone();
     assert_eq!((&line["finish_reason"], &line["response"], &line["status"]), (&json!("error"), &json!("fir"), &json!(502)));
     for _ in 0..2 {

@@ -38,13 +38,11 @@ impl LlamaServer {
         let server = Self { child, url: format!("http://127.0.0.1:{port}/v1") };
         let answers = async {
             // It refuses connections first and then says 503 until its model is loaded.
-            let request = || GenerateRequest::text("Hello", MaxTokens::AtMost(1));
             loop {
-                match open(&[&server.url], &json!({})).await.unwrap().generate(request()).await {
-                    Ok(generation) if generation.collect().await.is_ok() => return,
-                    Ok(_) | Err(EngineError::Upstream(_) | EngineError::UpstreamBusy { .. }) => {
-                        tokio::time::sleep(Duration::from_millis(50)).await
-                    }
+                let engine = open(&[&server.url], &json!({})).await.unwrap();
+                match crate::text(&*engine, GenerateRequest::text("Hello", MaxTokens::AtMost(1))).await {
+                    Ok(_) => return,
+                    Err(EngineError::Upstream(_) | EngineError::UpstreamBusy { .. }) => tokio::time::sleep(Duration::from_millis(50)).await,
                     Err(error) => panic!("{error}"),
                 }
             }
