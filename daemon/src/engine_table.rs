@@ -265,6 +265,8 @@ impl EngineTable {
     }
 
     async fn load_and_tell(self: Arc<Self>, entry: Arc<Entry>) {
+        // What stands in for it mustn't leave before it is known to stand in.
+        let _uses: Vec<Use> = self.with_fallbacks(&entry).map(|entry| Use::begin(entry.clone())).collect();
         // A panic while opening must not leave the engine loading for ever.
         let outcome = AssertUnwindSafe(self.load(&entry)).catch_unwind().await;
         let outcome = outcome.unwrap_or_else(|_| Phase::Failed(format!("opening engine `{}` panicked", entry.name)));
