@@ -41,8 +41,8 @@ pub mod testkit;
 pub mod text_engine;
 pub mod threads;
 pub mod turn;
-mod web;
 mod vocabulary;
+mod web;
 
 pub use error::EngineError;
 pub use generation::{Alternative, Beginning, Completion, Finish, FinishReason, Generation, TextEvent, Token, ToolCallPiece, Usage};

@@ -54,7 +54,7 @@ pub trait Backend: Send + Sync + 'static {
 pub fn why_absent(backend: &str) -> Option<&'static str> {
     match backend {
         "llama-cpp" => Some("it was built without the feature `llama-cpp`; the backend `candle` runs Llama's GGUF files without C++"),
-        "gpt2" | "candle" => Some("it was put together without it"),
+        "gpt2" | "candle" | "openai" => Some("it was put together without it"),
         _ => None,
     }
 }
@@ -93,7 +93,8 @@ impl Engines {
 
     /// The backends of this crate.
     pub fn builtin() -> Self {
-        let engines = Self::none().with("gpt2", crate::gpt2::Gpt2).with("openai", crate::remote::OpenAi).with("candle", crate::candle_models::Candle);
+        let engines =
+            Self::none().with("gpt2", crate::gpt2::Gpt2).with("openai", crate::remote::OpenAi).with("candle", crate::candle_models::Candle);
         #[cfg(feature = "llama-cpp")]
         let engines = engines.with("llama-cpp", crate::llama::LlamaCpp);
         engines

@@ -5,8 +5,8 @@ mod support;
 
 mod chat;
 mod completions;
-mod forms;
 mod embeddings;
+mod forms;
 mod lifecycle;
 mod llama_server;
 mod native;

@@ -5,7 +5,7 @@ use candle_core::Result;
 use super::Dtype;
 use super::architecture::Architecture;
 use super::cache::{KvShape, Sequence};
-use super::kernels::{self, Inputs, Outcome, Isa, LayerNorm, Linear, Memory, Published, Span, Step, Team};
+use super::kernels::{self, Inputs, Isa, LayerNorm, Linear, Memory, Outcome, Published, Span, Step, Team};
 use super::weights::Weights;
 use crate::request::TokenId;
 

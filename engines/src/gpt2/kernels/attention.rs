@@ -193,7 +193,15 @@ fn rows<L: Lanes, const ROWS: usize, const KEYS: usize, const VALUES: usize>(
             for token in start + 1..=start + row {
                 let (values, sums) = (&pages[token / PAGE].values(shape, layer, tile.head)[first..], sums[row..].first_chunk_mut());
                 let sums: &mut [_; 1] = sums.expect("row is one of them");
-                weigh::<L, 1, VALUES>(sums, &scores[row * stride..], stride, token..token + 1, token / PAGE * PAGE, values, shape.value_width());
+                weigh::<L, 1, VALUES>(
+                    sums,
+                    &scores[row * stride..],
+                    stride,
+                    token..token + 1,
+                    token / PAGE * PAGE,
+                    values,
+                    shape.value_width(),
+                );
             }
         }
         for ((to, sums), total) in to.iter_mut().zip(&sums).zip(totals) {

@@ -37,7 +37,7 @@ pub(super) use attention::{Span, Step, attend, store};
 pub(super) use inputs::Inputs;
 pub(super) use isa::Isa;
 pub(super) use lanes::LANES;
-pub(super) use linear::{Outcome, Linear};
+pub(super) use linear::{Linear, Outcome};
 pub(super) use matrix::Published;
 pub(super) use memory::Memory;
 pub(super) use rows::{LayerNorm, add};

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::inputs::Inputs;
 use super::isa::Isa;
-use super::linear::{Outcome, Linear};
+use super::linear::{Linear, Outcome};
 use super::matrix::Published;
 use super::memory::Memory;
 use super::team::Team;
