@@ -11,8 +11,7 @@ use jiff::Timestamp;
 use minivault_engines::chat::ToolCall;
 use minivault_engines::generation::{Finish, FinishReason};
 use minivault_engines::{
-    Constraint, EngineError, EngineInfo, GenerateRequest, Generation, MaxTokens, Prompt, TextEngine, TextEvent, Token, ToolCallPiece,
-    ToolChoice, Usage,
+    Constraint, EngineError, EngineInfo, GenerateRequest, Generation, MaxTokens, Prompt, TextEvent, Token, ToolCallPiece, ToolChoice, Usage,
 };
 use minivault_journal::{Outcome, Place, Record, TokenUsage};
 use serde_json::{Map, Value, json};

@@ -19,7 +19,7 @@ use crate::interaction::{Answer, Interaction, Next, Question};
 pub(super) async fn generate(State(app): State<App>, JsonBody(body): JsonBody<GenerateBody>) -> Result<Json<GenerateAnswer>, ApiError> {
     let (question, mut response) = question(&app, "/generate", body)?;
     let mut interaction = Interaction::begin(&app, question).await?;
-    let Answer { piece, finish } = interaction.collect().await?;
+    let Answer { piece, finish, .. } = interaction.collect().await?;
     response.push_str(&piece.text);
     Ok(Json(GenerateAnswer { response, done: done(&interaction, &finish) }))
 }

@@ -152,7 +152,12 @@ impl Front {
         let (prefix, tokens) = match prompt {
             Prompt::Tokens(tokens) => (&[][..], tokens.clone()),
             Prompt::Text(text) => (self.vocabulary.prompt_prefix(), self.tokenize(text).await?),
-            Prompt::Chat { .. } => return Err(self.unsupported("log probabilities of a chat's prompt")),
+            Prompt::Chat { .. } => {
+                return Err(EngineError::Unsupported {
+                    engine: self.info.name.clone(),
+                    what: "log probabilities of a chat's prompt".to_owned(),
+                });
+            }
         };
         let reading = self.admit_reading(prefix, &tokens, jobs)?;
         score(reading, tokens, alternatives, self.vocabulary.clone()).await

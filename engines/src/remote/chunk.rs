@@ -277,7 +277,8 @@ mod tests {
             arguments: arguments.into(),
         };
         let calls = |calls| Addition { calls, ..Addition::default() };
-        let first = r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c1","type":"function","function":{"name":"f","arguments":""}}]}}]}"#;
+        let first =
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c1","type":"function","function":{"name":"f","arguments":""}}]}}]}"#;
         check(first, &calls(vec![piece(0, Some("c1"), Some("f"), "")]));
         check(
             r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a\""}}]}}]}"#,

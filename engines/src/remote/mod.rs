@@ -163,11 +163,7 @@ impl TextEngine for RemoteEngine {
         };
         let context = self.context();
         let question = Question::new(&self.config.model, &self.config.extra, request, seed, context);
-        let from_engine = Context {
-            engine: self.name.clone(),
-            fleet: self.fleet.clone(),
-            engine_lives: self.lives.subscribe(),
-        };
+        let from_engine = Context { engine: self.name.clone(), fleet: self.fleet.clone(), engine_lives: self.lives.subscribe() };
         let mut answer = Answer::new(from_engine, question, permit);
         answer.connect().await?;
         let max_tokens = answer.question().max_tokens().or(context).unwrap_or(0);

@@ -118,9 +118,7 @@ fn message(message: &ChatMessage) -> Value {
     let ChatMessage { role, content, tool_calls, tool_call_id } = message;
     let mut message = json!({"role": role, "content": content});
     if !tool_calls.is_empty() {
-        let call = |ToolCall { id, name, arguments }: &ToolCall| {
-            json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
-        };
+        let call = |ToolCall { id, name, arguments }: &ToolCall| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
         message["tool_calls"] = tool_calls.iter().map(call).collect();
     }
     if let Some(id) = tool_call_id {

@@ -56,7 +56,7 @@ mod beside_llama_cpp {
                 .iter()
                 .flat_map(|text| [Specials::Literal, Specials::Parse].map(|specials| vocabulary.encode(text, specials).unwrap()))
                 .collect();
-            let message = |role: &str, content: &str| ChatMessage { role: role.into(), content: content.into() };
+            let message = |role: &str, content: &str| ChatMessage::new(role, content);
             let chat =
                 [message("system", "Be brief."), message("user", "Say <|im_end|> now"), message("assistant", "No."), message("user", "1")];
             let rendered = vocabulary.render_chat(&chat, &[]).unwrap();
@@ -73,7 +73,7 @@ mod beside_llama_cpp {
     fn greedy_text_is_the_same_at_first_and_logits_are_near() {
         let Some(file) = path_from_environment("MINIVAULT_TEST_SMOLLM2") else { return };
         let [ours, theirs] = on_both(&file, |vocabulary, model| {
-            let chat = [ChatMessage { role: "user".into(), content: "What is the capital of France?".into() }];
+            let chat = [ChatMessage::new("user", "What is the capital of France?")];
             let rendered = vocabulary.render_chat(&chat, &[]).unwrap();
             let chat: Vec<u32> = rendered.pieces.iter().flat_map(|piece| vocabulary.encode(piece, Specials::Parse).unwrap()).collect();
             let plain = vocabulary.encode(TEXT, Specials::Literal).unwrap();

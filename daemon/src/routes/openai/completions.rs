@@ -66,7 +66,7 @@ async fn whole(mut interactions: Vec<Interaction>, wanted: Wanted) -> Result<Res
             of_prompt.sort_by(|one, other| mean(&other.piece.tokens).total_cmp(&mean(&one.piece.tokens)));
             of_prompt.truncate(wanted.n);
         }
-        for Answer { piece, finish } in of_prompt {
+        for Answer { piece, finish, .. } in of_prompt {
             let mut teller = Teller::new(choices.len(), wanted.logprobs);
             let mut choice = teller.tell(piece, echo.as_ref());
             choice.finish_reason = Some(finish.reason.as_str().into());
