@@ -259,7 +259,7 @@ impl Sequence {
         if self.matcher.as_ref().is_some_and(|matcher| matcher.is_over()) {
             // Only the end can follow; the model need not be asked for it.
             self.flush();
-            self.finish(FinishReason::EndOfText);
+            self.finish(FinishReason::EndOfText, None);
             return Ok(Progress::Over);
         }
         if self.generated == self.max_tokens {

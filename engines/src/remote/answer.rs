@@ -187,7 +187,7 @@ impl Answer {
             tokio::spawn(events.drain());
         }
         let usage = self.usage.unwrap_or(Usage { completion_tokens: self.pieces, ..Usage::default() });
-        TextEvent::Finished(Finish { reason: self.finish.take().unwrap_or(FinishReason::EndOfText), usage })
+        TextEvent::Finished(Finish { reason: self.finish.take().unwrap_or(FinishReason::EndOfText), usage, end: None })
     }
 
     /// Notes a failure. An error where no other server can help.
