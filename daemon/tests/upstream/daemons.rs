@@ -31,6 +31,7 @@ impl Listening {
         let listener = Listener::bind(&Listen::Tcp("127.0.0.1:0".into())).await.unwrap();
         let url = format!("{listener}/v1");
         let (stop, stopped) = oneshot::channel::<()>();
+        #[allow(clippy::async_yields_async)] // First the end, and then when to hurry.
         let shutdown = async {
             let _ = stopped.await;
             std::future::pending()

@@ -158,6 +158,7 @@ impl Chunks {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // The stream keeps it.
 fn events(interactions: Vec<Interaction>, echoes: Vec<Option<Echo>>, wanted: Wanted) -> Response {
     let answers = interactions.len();
     let stream = async_stream::stream! {
