@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use crate::support::{Daemon, Engine, events_of};
 
 const PATH: &str = "/v1/chat/completions";
-const TEMPLATE: &str = "{% if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}<tool_call>§{% endif %}\
+const TEMPLATE: &str = "{% if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}[TOOL_CALLS]§{% endif %}\
     {% for message in messages %}[{{ message.role }}] {{ message.content }}{% for call in message.tool_calls %}{{ call.function | tojson }}{% endfor %}§{% endfor %}~";
-const CALL: &str = "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Rome\"}}\n</tool_call>";
+const CALL: &str = "[TOOL_CALLS][{\"name\": \"weather\", \"arguments\": {\"city\": \"Rome\"}}]";
 
 /// A daemon whose model says this once and knows tools.
 async fn knowing_tools(text: &str) -> Daemon {
@@ -17,6 +17,7 @@ async fn knowing_tools(text: &str) -> Daemon {
     Daemon::with(vec![Engine::new("scripted", script)]).await
 }
 
+#[allow(clippy::needless_pass_by_value)] // Written in place.
 fn asking(extra: Value) -> Value {
     let mut body = json!({"messages": [{"role": "user", "content": "How is it?"}], "temperature": 0, "max_tokens": 150});
     body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());

@@ -153,10 +153,7 @@ impl Front {
             Prompt::Tokens(tokens) => (&[][..], tokens.clone()),
             Prompt::Text(text) => (self.vocabulary.prompt_prefix(), self.tokenize(text).await?),
             Prompt::Chat { .. } => {
-                return Err(EngineError::Unsupported {
-                    engine: self.info.name.clone(),
-                    what: "log probabilities of a chat's prompt".to_owned(),
-                });
+                return Err(self.unsupported("log probabilities of a chat's prompt"));
             }
         };
         let reading = self.admit_reading(prefix, &tokens, jobs)?;
@@ -277,6 +274,10 @@ impl Front {
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(EngineError::failed)?
+    }
+
+    fn unsupported(&self, what: &str) -> EngineError {
+        EngineError::Unsupported { engine: self.info.name.clone(), what: what.to_owned() }
     }
 }
 

@@ -19,6 +19,7 @@ use super::sampling::Settings;
 use super::{for_the_log, now, prompts, told_of, usage};
 use crate::error::ApiError;
 use crate::interaction::{Answer, Interaction, Next, Piece, Question};
+use crate::openapi::Asking;
 use crate::routes::{App, refuse_no_tokens};
 
 /// Tokens of an answer to a request that names no `max_tokens`.
@@ -43,7 +44,21 @@ struct Wanted {
 #[derive(Clone)]
 struct Echo(Arc<str>, Arc<[Token]>);
 
-/// Continues prompts.
+/// Continues prompts, whole or streamed.
+#[utoipa::path(
+    post,
+    path = "/v1/completions",
+    tag = "openai",
+    request_body = CompletionBody,
+    responses(
+        (
+            status = 200,
+            description = "The answer",
+            content((CompletionAnswer = "application/json"), (CompletionAnswer = "text/event-stream"))
+        ),
+        Asking,
+    )
+)]
 pub(in crate::routes) async fn complete(
     State(app): State<App>,
     OpenAiBody(body): OpenAiBody<CompletionBody>,
@@ -143,6 +158,7 @@ impl Chunks {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // The stream keeps it.
 fn events(interactions: Vec<Interaction>, echoes: Vec<Option<Echo>>, wanted: Wanted) -> Response {
     let answers = interactions.len();
     let stream = async_stream::stream! {

@@ -18,8 +18,11 @@ const LONGEST: usize = 4096;
 const THOROUGH: usize = 20_000;
 /// Turns other than the first one that the thorough search takes on one way.
 const TURNS: usize = 2;
-/// Bytes in the order in which they are tried: what closes, what comes between, the shortest values first.
-const ORDER: &[u8] = b"}]\",:0123456789.ntf[{-";
+/// Bytes in the order in which they are tried: what closes, what comes between, the shortest values first. A number may have to be more than
+/// 0, and zeros alone would never get there.
+const ORDER: &[u8] = b"}]\",:1023456789.ntf[{-";
+/// The same inside a string.
+const ORDER_IN_STRINGS: &[u8] = b"\"}],:1023456789.ntf[{-";
 /// Turns that are looked at in one place.
 const FORKS: usize = 8;
 /// Digits and letters among them.
@@ -148,10 +151,13 @@ impl Search {
     fn forks(&mut self, limit: usize) -> Vec<u8> {
         self.parser.with_recognizer(|recognizer| {
             recognizer.trie_started("ending");
+            // Either an object or an array is to be closed; where both brackets may come they are a string's.
+            let in_string = b"}]".iter().all(|&bracket| recognizer.byte_allowed(bracket));
+            let order = if in_string { ORDER_IN_STRINGS } else { ORDER };
             let rest = (b' '..=b'~').chain(0xC2..=0xF4).chain([b'\n', b'\t', b'\r']).filter(|byte| !ORDER.contains(byte));
             let mut forks = Vec::new();
             let mut alike = 0;
-            for byte in ORDER.iter().copied().chain(rest) {
+            for byte in order.iter().copied().chain(rest) {
                 let one_of_many = byte.is_ascii_digit() || !ORDER.contains(&byte);
                 if (!one_of_many || alike < ALIKE) && recognizer.try_push_byte(byte) {
                     recognizer.pop_bytes(1);

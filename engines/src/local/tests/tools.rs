@@ -6,11 +6,11 @@ use super::*;
 use crate::chat::ChatMessage;
 use crate::request::ToolChoice;
 
-/// Hermes' form, shortened.
-const TEMPLATE: &str = "{% if tools %}<tools>{% for tool in tools %}{{ tool.function | tojson }}{% endfor %}</tools><tool_call>§{% endif %}\
-    {% for message in messages %}[{{ message.role }}] {{ message.content }}{% for call in message.tool_calls %}<tool_call>{{ call.function | tojson }}</tool_call>{% endfor %}§{% endfor %}~";
+/// Mistral's form, shortened. (What the scripted model says must not begin twice in the same way, as Hermes' tags do.)
+const TEMPLATE: &str = "{% if tools %}<tools>{% for tool in tools %}{{ tool.function | tojson }}{% endfor %}</tools>[TOOL_CALLS]§{% endif %}\
+    {% for message in messages %}[{{ message.role }}] {{ message.content }}{% for call in message.tool_calls %}[TOOL_CALLS]{{ call.function | tojson }}{% endfor %}§{% endfor %}~";
 
-const CALL: &str = "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Rome\"}}\n</tool_call>";
+const CALL: &str = "[TOOL_CALLS][{\"name\": \"weather\", \"arguments\": {\"city\": \"Rome\"}}]";
 
 fn tools() -> Vec<Value> {
     let parameters = json!({"type": "object", "properties": {"city": {"type": "string", "maxLength": 12}}, "required": ["city"], "additionalProperties": false});
@@ -22,7 +22,8 @@ fn tools() -> Vec<Value> {
 
 fn asked(choice: ToolChoice) -> GenerateRequest {
     let messages = vec![ChatMessage::new("user", "How is it in Rome?")];
-    GenerateRequest { prompt: Prompt::Chat { messages, tools: tools() }, tool_choice: choice, ..greedy("", 200) }
+    let sampling = Sampling { seed: Some(1), ..Sampling::greedy() };
+    GenerateRequest { prompt: Prompt::Chat { messages, tools: tools() }, tool_choice: choice, sampling, ..greedy("", 200) }
 }
 
 async fn engine(text: &str) -> LocalEngine {
@@ -84,7 +85,7 @@ async fn what_a_tool_said_goes_back_into_the_template() {
     let request = GenerateRequest { prompt: Prompt::Chat { messages, tools: tools() }, ..greedy("", 20) };
     let generation = engine.generate(request).await.unwrap();
     let prompt = generation.beginning().prompt_text.clone();
-    assert!(prompt.contains(r#"[assistant] <tool_call>{"name": "weather", "arguments": {"city": "Rome"}}</tool_call>§"#), "{prompt}");
+    assert!(prompt.contains(r#"[assistant] [TOOL_CALLS]{"name": "weather", "arguments": {"city": "Rome"}}§"#), "{prompt}");
     assert!(prompt.contains("[tool] 22 <|end|>§"), "{prompt}");
     assert!(
         !generation.beginning().prompt_tokens.contains(&crate::testkit::ScriptedVocabulary::END),
