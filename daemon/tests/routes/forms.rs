@@ -18,7 +18,7 @@ async fn knowing_tools(text: &str) -> Daemon {
 }
 
 fn asking(extra: Value) -> Value {
-    let mut body = json!({"messages": [{"role": "user", "content": "How is it?"}], "temperature": 0, "max_tokens": 150});
+    let mut body = json!({"messages": [{"role": "user", "content": "How is it?"}], "temperature": 0, "seed": 1, "max_tokens": 150});
     body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     body
 }
