@@ -9,10 +9,12 @@ MODELS := target/models/env.sh
 PYTHON_REFERENCE ?= target/reference/venv/bin/python3
 # Where the benchmark keeps its peers, models and results.
 BENCH ?= target/bench
+# Where the suites of others are installed.
+COMPAT ?= target/compat
 REFERENCE := $(CURDIR)/target/reference/distilgpt2-shaped
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run pull check test test-build test-models test-schemas reference bench bench-quick bench-publish clean
+.PHONY: help setup build run pull check test test-build test-models test-schemas reference bench bench-quick bench-publish compat clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -69,6 +71,11 @@ bench-quick: build ## five minutes of it, with the peers that are there
 
 bench-publish: build ## put the last measurement into the README and bench/results
 	@"$(TARGET)/debug/minivault-bench" publish --folder $(BENCH)
+
+# Python leaves no caches beside our own scripts.
+compat: build ## run the suites of others against this daemon (installs them); ARGS="--only openai-python"
+	@$(ENV) && compat/install.sh $(COMPAT) && PYTHONDONTWRITEBYTECODE=1 $(COMPAT)/venv/bin/python compat/run.py \
+		--folder $(COMPAT) --minivaultd "$(TARGET)/debug/minivaultd" $(ARGS)
 
 clean: ## remove all that was built, installed or fetched into target/
 	cargo clean

@@ -165,14 +165,14 @@ fn ctrl_c_ends_with_130_and_hangs_up() {
 #[test]
 fn a_reader_that_had_enough_is_no_error() {
     let (gone, hung_up) = channel();
-    let (more, wait) = (piece("and more").repeat(1000), Step::AwaitHangup(gone));
+    let (more, wait) = (piece("and more").repeat(20_000), Step::AwaitHangup(gone));
     let daemon = Daemon::answering(vec![vec![stream_head(), chunk(piece("first").as_bytes()), chunk(more.as_bytes()), wait]]);
     let mut cli = cli(&["generate", "Hello", "--url", &daemon.url]);
     let mut child = cli.command.spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 5]).unwrap();
     drop(stdout);
-    // Whether it notices in this chunk or not depends on the pipe's buffer, so the end of the stream must not be needed.
+    // The rest is more than a pipe holds, so it notices in this chunk; the end of the stream must not be needed.
     check(&child.wait_with_output().unwrap(), 0, "", "");
     hung_up.recv_timeout(PATIENCE).expect("the daemon sees the connection closed");
 }

@@ -60,14 +60,14 @@ async fn obey(engines: &Engines, arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn live(settings: Settings) -> anyhow::Result<()> {
-    let Settings { engine, server, log, generation, engines } = settings;
+    let Settings { engine, server, log, generation, engines, aliases } = settings;
     // What can fail at once fails before a model is loaded.
     let mut signals = Signals { interrupts: signal(SignalKind::interrupt())?, terminations: signal(SignalKind::terminate())? };
     let listener = Listener::bind(&server.listen)
         .await
         .map_err(|error| anyhow::anyhow!("{error}; choose another address with --listen or server.listen"))?;
     let journal = Arc::new(Journal::open(&log.path, log.queue)?);
-    let engines = Arc::new(EngineTable::new(engine, engines));
+    let engines = Arc::new(EngineTable::new(engine, engines).with_aliases(aliases));
     let limits = Limits { body: server.body_limit, prompt: server.max_prompt_bytes };
     let app = App::new(engines.clone(), journal.clone(), generation, limits);
     let (version, default) = (env!("CARGO_PKG_VERSION"), engines.default_name());

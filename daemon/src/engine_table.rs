@@ -25,6 +25,7 @@ const WAITING_FOR_A_LOAD: usize = 64;
 pub struct EngineTable {
     default: String,
     entries: BTreeMap<String, Arc<Entry>>,
+    aliases: BTreeMap<String, String>,
 }
 
 pub(crate) struct Entry {
@@ -99,7 +100,30 @@ impl EngineTable {
             (name, Arc::new(entry))
         };
         let entries = engines.into_iter().map(entry).collect();
-        Self { default, entries }
+        Self { default, entries, aliases: BTreeMap::new() }
+    }
+
+    /// The same table with other names for its engines; `*` is every name that isn't one.
+    #[must_use]
+    pub fn with_aliases(self, aliases: BTreeMap<String, String>) -> Self {
+        Self { aliases, ..self }
+    }
+
+    /// The name of the engine that is meant by what a request calls its model: the default one's where it names none.
+    ///
+    /// # Errors
+    /// No engine is called that.
+    pub fn resolve<'a>(&'a self, name: Option<&'a str>) -> Result<&'a str, ApiError> {
+        let Some(name) = name else { return Ok(&self.default) };
+        if self.entries.contains_key(name) {
+            return Ok(name);
+        }
+        let alias = self.aliases.get(name).or_else(|| self.aliases.get("*"));
+        alias.map(String::as_str).ok_or_else(|| {
+            let engines = self.entrants().into_iter().map(|entrant| entrant.name);
+            let names: Vec<&str> = engines.chain(self.aliases.keys().map(String::as_str)).collect();
+            ApiError::unknown_model(name, &names)
+        })
     }
 
     /// The name of the engine that answers when a request names none.
@@ -149,11 +173,8 @@ impl EngineTable {
     /// # Errors
     /// Unknown, still loading, or not to be had.
     pub async fn find(self: &Arc<Self>, name: Option<&str>) -> Result<Lease, ApiError> {
-        let name = name.unwrap_or(&self.default);
-        let Some(entry) = self.entries.get(name) else {
-            let names: Vec<&str> = self.entrants().iter().map(|entrant| entrant.name).collect();
-            return Err(ApiError::unknown_model(name, &names));
-        };
+        let name = self.resolve(name)?;
+        let Some(entry) = self.entries.get(name) else { return Err(ApiError::unknown_model(name, &[])) };
         // Counted before the phase is looked at: from here on neither it nor whatever stands in for it is unloaded.
         let uses = self.with_fallbacks(entry).map(|entry| Use::begin(entry.clone())).collect();
         match &*entry.phase.borrow() {
@@ -244,6 +265,8 @@ impl EngineTable {
     }
 
     async fn load_and_tell(self: Arc<Self>, entry: Arc<Entry>) {
+        // What stands in for it mustn't leave before it is known to stand in.
+        let _uses: Vec<Use> = self.with_fallbacks(&entry).map(|entry| Use::begin(entry.clone())).collect();
         // A panic while opening must not leave the engine loading for ever.
         let outcome = AssertUnwindSafe(self.load(&entry)).catch_unwind().await;
         let outcome = outcome.unwrap_or_else(|_| Phase::Failed(format!("opening engine `{}` panicked", entry.name)));

@@ -124,14 +124,10 @@ impl ApiError {
 
     /// The body, also the data of a stream's `event: error`.
     pub fn body(&self) -> ErrorBody {
-        let r#type = match self.status.as_u16() {
-            429 => "rate_limit_error",
-            400..=499 => "invalid_request_error",
-            _ => "server_error",
-        };
+        let r#type = kind(self.status.as_u16()).into();
         let (n_prompt_tokens, n_ctx) = self.tokens.unzip();
         let (message, param) = (self.message.clone(), self.param.clone());
-        ErrorBody { error: ErrorDetail { message, r#type: r#type.into(), code: self.code.into(), param, n_prompt_tokens, n_ctx } }
+        ErrorBody { error: ErrorDetail { message, r#type, code: self.code.into(), param, n_prompt_tokens, n_ctx } }
     }
 }
 
@@ -179,6 +175,15 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+/// Whose fault a status says it is, in OpenAI's words.
+pub(crate) fn kind(status: u16) -> &'static str {
+    match status {
+        429 => "rate_limit_error",
+        400..=499 => "invalid_request_error",
+        _ => "server_error",
     }
 }
 

@@ -9,6 +9,7 @@
 //! - [`eval`]: `minivaultd eval`, what an engine makes of a text
 //! - [`listener`]: TCP and Unix sockets
 //! - [`body`]: JSON bodies, and what is wrong with them
+//! - `openapi`: `/openapi.json`, put together from what stands beside each route
 //!
 //! No model library is named here: engines come from the registry that [`run`] is given.
 
@@ -23,6 +24,7 @@ pub mod interaction;
 pub mod lease;
 pub mod listener;
 mod nearest;
+mod openapi;
 pub mod routes;
 pub mod server;
 

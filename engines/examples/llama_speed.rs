@@ -79,7 +79,7 @@ mod measure {
         let toml = format!("model = \"\"\n{}", written.replace(',', "\n"));
         let config: LlamaConfig =
             Figment::from(Toml::string(&toml)).extract().map_err(|error| EngineError::Unavailable(format!("{written}: {error}")))?;
-        let loader = LlamaLoader { name: "speed".into(), file: file.into(), origin: "disk".into(), config };
+        let loader = LlamaLoader { name: "speed".into(), file: file.into(), origin: "disk".into(), chat_template: None, config };
         let (cases, asked) = channel::<Case>();
         let (answer, speeds) = channel();
         std::thread::spawn(move || {

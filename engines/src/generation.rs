@@ -75,6 +75,15 @@ pub struct Finish {
     pub reason: FinishReason,
     /// What it took.
     pub usage: Usage,
+    /// The token with which the model ended the text, where log probabilities were asked for. It counts as no token of the answer.
+    pub end: Option<Token>,
+}
+
+impl Finish {
+    /// An end that no token marks.
+    pub fn new(reason: FinishReason, usage: Usage) -> Self {
+        Self { reason, usage, end: None }
+    }
 }
 
 /// Why a generation ended.

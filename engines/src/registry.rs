@@ -54,7 +54,7 @@ pub trait Backend: Send + Sync + 'static {
 pub fn why_absent(backend: &str) -> Option<&'static str> {
     match backend {
         "llama-cpp" => Some("it was built without the feature `llama-cpp`; the backend `candle` runs Llama's GGUF files without C++"),
-        "gpt2" | "candle" => Some("it was put together without it"),
+        "gpt2" | "candle" | "openai" => Some("it was put together without it"),
         _ => None,
     }
 }

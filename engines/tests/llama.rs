@@ -33,7 +33,7 @@ fn from_environment(name: &str) -> Option<PathBuf> {
 
 fn loader(file: &Path) -> LlamaLoader {
     let config = LlamaConfig { threads: Threads::exactly(1).unwrap(), ..LlamaConfig::new("test") };
-    LlamaLoader { name: "test".into(), file: file.into(), origin: "a test".into(), config }
+    LlamaLoader { name: "test".into(), file: file.into(), origin: "a test".into(), chat_template: None, config }
 }
 
 fn with_model<T>(file: &Path, work: impl FnOnce(EngineInfo, &LlamaVocabulary, &mut dyn Model) -> T) -> T {
@@ -255,6 +255,18 @@ fn smollm2_answers_in_its_own_chat_format() {
         let text = text_of(vocabulary, &answer);
         assert_eq!(text, "The capital of France is Paris.");
     });
+}
+
+#[test]
+fn a_chat_template_of_ones_own_goes_before_the_models() {
+    let Some(file) = smollm2() else { return };
+    let template = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}";
+    let loader = LlamaLoader { chat_template: Some(template.into()), ..loader(&file) };
+    let seen = loader.lend(|info, vocabulary, _| {
+        assert_ne!(info.fingerprint, "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53");
+        vocabulary.render_chat(&user("Hello"), &[])
+    });
+    assert_eq!(seen.unwrap().text(), "user: Hello\n");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Loaded;
+use super::aliases;
 use super::defaults;
 use super::engine_tables;
 use super::error::{ConfigError, Problem, hint};
@@ -79,10 +80,11 @@ pub(super) fn check(
     let log = checker.log(&mut table);
     let generation = checker.generation(&mut table);
     let (engine, engine_settings) = engine_tables::check(engines, &mut checker, &mut table);
+    let aliases = aliases::check(&mut checker, &mut table);
     match (server, log, generation, engine) {
         (Some(server), Some(log), Some(generation), Some(engine)) if checker.problems.is_empty() => {
             let report = Report::new(&merged, &table);
-            Ok(Loaded { settings: Settings { engine, server, log, generation, engines: engine_settings }, report })
+            Ok(Loaded { settings: Settings { engine, server, log, generation, engines: engine_settings, aliases }, report })
         }
         _ => Err(ConfigError::new(checker.problems)),
     }
@@ -224,7 +226,7 @@ fn section<'a>(table: &'a mut Dict, name: &str) -> Option<&'a mut Dict> {
 }
 
 /// The keys at the top that hold tables.
-const SECTIONS: [&str; 4] = ["server", "log", "generation", "engines"];
+const SECTIONS: [&str; 5] = ["server", "log", "generation", "aliases", "engines"];
 
 /// Values in a source that stand where a table belongs. Merging would hide them under another source's table.
 fn misshapen(layer: &Layer) -> Vec<Problem> {

@@ -69,6 +69,7 @@ pub(super) fn sections() -> Dict {
             ])
             .into(),
         ),
+        ("aliases", Dict::new().into()),
     ])
 }
 

@@ -97,7 +97,8 @@ fn default_engine(checker: &mut Checker<'_>, table: &mut Dict, names: &BTreeSet<
     None
 }
 
-fn no_table(engine: &str, names: &BTreeSet<String>) -> String {
+/// The end of a sentence about a name that no engine has.
+pub(super) fn no_table(engine: &str, names: &BTreeSet<String>) -> String {
     let table = key_path(&["engines".to_owned(), engine.to_owned()]);
     format!("there is no table [{table}]{}", hint(engine, names.iter().map(String::as_str), "the engines are"))
 }

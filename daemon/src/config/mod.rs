@@ -5,11 +5,12 @@
 //!
 //! - `defaults`, `file`, `environment`: the sources, each as tables of plain values
 //! - `merged`: figment merges them; every value keeps its origin
-//! - `check`, `engine_tables`, `listen`, `loading`: from plain values to [`Settings`]
+//! - `check`, `engine_tables`, `aliases`, `listen`, `loading`: from plain values to [`Settings`]
 //! - `explain`, `error`, `report`, `notation`: mistakes and values in the words of the configuration
 //!
 //! An engine's table is read by the backend it names ([`Engines::prepare`]), so nothing here knows a backend's keys.
 
+mod aliases;
 mod check;
 mod defaults;
 mod engine_tables;

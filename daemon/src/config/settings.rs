@@ -23,6 +23,8 @@ pub struct Settings {
     pub generation: GenerationSettings,
     /// The engines by name.
     pub engines: BTreeMap<String, EngineSettings>,
+    /// Other names for them: keys of `engines` by alias; `*` is every name that isn't one.
+    pub aliases: BTreeMap<String, String>,
 }
 
 /// The HTTP server.

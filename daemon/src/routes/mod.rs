@@ -17,10 +17,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use minivault_journal::Journal;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::config::GenerationSettings;
 use crate::engine_table::EngineTable;
 use crate::error::ApiError;
+use crate::openapi;
 
 /// What every route works with. Clones share it.
 #[derive(Clone)]
@@ -90,33 +94,44 @@ fn refuse_no_tokens(param: &str, max_tokens: Option<usize>) -> Result<(), ApiErr
     if max_tokens == Some(0) { Err(ApiError::invalid(Some(param), format!("{param} is 0; it must be at least 1"))) } else { Ok(()) }
 }
 
+/// All routes, each with its part of `/openapi.json`.
+pub(crate) fn documented() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::Frame::openapi())
+        .routes(routes!(native::generate))
+        .routes(routes!(native::stream_generate))
+        .routes(routes!(openai::completions::complete))
+        .routes(routes!(openai::chat::complete))
+        .routes(routes!(openai::embeddings::embed))
+        .routes(routes!(models::list))
+        .routes(routes!(models::retrieve))
+        .routes(routes!(tokens::tokenize))
+        .routes(routes!(tokens::detokenize))
+        .merge(as_llama_server())
+        .routes(routes!(status::health))
+        .routes(routes!(status::ready))
+        .routes(routes!(openapi::document))
+}
+
 /// What clients of llama.cpp's server ask for, the paths without `/v1` included.
-fn as_llama_server() -> Router<App> {
-    Router::new()
-        .route("/completion", post(llama_server::completion::complete))
+fn as_llama_server() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(llama_server::completion::complete))
+        .routes(routes!(llama_server::status::props))
+        .routes(routes!(llama_server::status::slots))
         .route("/completions", post(llama_server::completion::complete))
         .route("/chat/completions", post(openai::chat::complete))
         .route("/models", get(models::list))
-        .route("/props", get(llama_server::status::props))
-        .route("/slots", get(llama_server::status::slots))
         .route("/v1/health", get(status::health))
 }
 
-/// All routes.
+/// Paths that answer as others do: the other one first.
+pub(crate) const SAME: [(&str, &str); 4] =
+    [("/completion", "/completions"), ("/v1/chat/completions", "/chat/completions"), ("/v1/models", "/models"), ("/health", "/v1/health")];
+
+/// All routes, and what the rest is answered with.
 pub fn router(app: App) -> Router {
-    Router::new()
-        .route("/generate", post(native::generate))
-        .route("/stream-generate", post(native::stream_generate))
-        .route("/health", get(status::health))
-        .route("/ready", get(status::ready))
-        .route("/tokenize", post(tokens::tokenize))
-        .route("/detokenize", post(tokens::detokenize))
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{id}", get(models::retrieve))
-        .merge(as_llama_server())
-        .route("/v1/completions", post(openai::completions::complete))
-        .route("/v1/chat/completions", post(openai::chat::complete))
-        .route("/v1/embeddings", post(openai::embeddings::embed))
+    let (router, _) = documented().split_for_parts();
+    router
         .fallback(async |request: Request| ApiError::unknown_path(request.uri().path()))
         .method_not_allowed_fallback(async |request: Request| ApiError::wrong_method(request.method().as_str(), request.uri().path()))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| -> Response {

@@ -8,20 +8,28 @@ use minivault_wire::models::{LoadedModel, Model, ModelDetails, ModelList};
 use super::App;
 use crate::engine_table::{Entrant, Phase};
 use crate::error::ApiError;
+use crate::openapi::{AnyTime, Found};
 
 /// All engines of the configuration, the default one first.
+#[utoipa::path(get, path = "/v1/models", tag = "openai", responses((status = 200, description = "The engines", body = ModelList), AnyTime))]
 pub(super) async fn list(State(app): State<App>) -> Json<ModelList> {
     let models = app.engines.entrants().into_iter().map(|entrant| model(&app, &entrant));
     Json(ModelList { object: "list".into(), data: models.collect() })
 }
 
-/// One of them.
+/// One of them, by its name or by another one that stands for it.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{id}",
+    tag = "openai",
+    params(("id" = String, Path, description = "What a request's `model` says")),
+    responses((status = 200, description = "The engine", body = Model), Found, AnyTime)
+)]
 pub(super) async fn retrieve(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Model>, ApiError> {
+    let name = app.engines.resolve(Some(&id))?;
     let entrants = app.engines.entrants();
-    match entrants.iter().find(|entrant| entrant.name == id) {
-        Some(entrant) => Ok(Json(model(&app, entrant))),
-        None => Err(ApiError::unknown_model(&id, &entrants.iter().map(|entrant| entrant.name).collect::<Vec<_>>())),
-    }
+    let entrant = entrants.iter().find(|entrant| entrant.name == name);
+    entrant.map(|entrant| Json(model(&app, entrant))).ok_or_else(ApiError::internal)
 }
 
 fn model(app: &App, entrant: &Entrant<'_>) -> Model {

@@ -14,8 +14,16 @@ use super::{App, refuse_no_tokens};
 use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::interaction::{Answer, Interaction, Next, Question};
+use crate::openapi::Asking;
 
-/// The whole answer at once.
+/// Continues a prompt; the whole answer at once.
+#[utoipa::path(
+    post,
+    path = "/generate",
+    tag = "native",
+    request_body = GenerateBody,
+    responses((status = 200, description = "The answer", body = GenerateAnswer), Asking)
+)]
 pub(super) async fn generate(State(app): State<App>, JsonBody(body): JsonBody<GenerateBody>) -> Result<Json<GenerateAnswer>, ApiError> {
     let (question, mut response) = question(&app, "/generate", body)?;
     let mut interaction = Interaction::begin(&app, question).await?;
@@ -24,7 +32,20 @@ pub(super) async fn generate(State(app): State<App>, JsonBody(body): JsonBody<Ge
     Ok(Json(GenerateAnswer { response, done: done(&interaction, &finish) }))
 }
 
-/// The answer piece by piece: as server-sent events, or bare for who accepts `text/plain`.
+/// Continues a prompt; the answer piece by piece.
+///
+/// As server-sent events: `data: {"token"}` for each piece, then `event: done` with how it ended, or `event: error` with the error
+/// body. Bare text for who accepts `text/plain`.
+#[utoipa::path(
+    post,
+    path = "/stream-generate",
+    tag = "native",
+    request_body = GenerateBody,
+    responses(
+        (status = 200, description = "The answer", content((Piece = "text/event-stream"), (String = "text/plain"))),
+        Asking,
+    )
+)]
 pub(super) async fn stream_generate(
     State(app): State<App>,
     headers: HeaderMap,

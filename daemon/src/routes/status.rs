@@ -7,13 +7,25 @@ use minivault_wire::status::{HealthAnswer, ReadyAnswer};
 
 use super::App;
 use crate::engine_table::Phase;
+use crate::openapi::AnyTime;
 
 /// The daemon is alive.
+#[utoipa::path(get, path = "/health", tag = "status", responses((status = 200, description = "It is", body = HealthAnswer), AnyTime))]
 pub(super) async fn health() -> Json<HealthAnswer> {
     Json(HealthAnswer { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into() })
 }
 
 /// Whether a request that names no model is answered now.
+#[utoipa::path(
+    get,
+    path = "/ready",
+    tag = "status",
+    responses(
+        (status = 200, description = "It is", body = ReadyAnswer),
+        (status = 503, description = "It isn't, and why", body = ReadyAnswer),
+        AnyTime,
+    )
+)]
 pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<ReadyAnswer>) {
     let mut answer =
         ReadyAnswer { status: "loading".into(), engine: app.engines.default_name().to_owned(), answered_by: None, reason: None };

@@ -8,8 +8,16 @@ use minivault_wire::tokens::{DetokenizeAnswer, DetokenizeBody, Piece, Spelling, 
 use super::App;
 use crate::body::JsonBody;
 use crate::error::ApiError;
+use crate::openapi::Asking;
 
 /// The tokens of a text.
+#[utoipa::path(
+    post,
+    path = "/tokenize",
+    tag = "llama-server",
+    request_body = TokenizeBody,
+    responses((status = 200, description = "The tokens", body = TokenizeAnswer), Asking)
+)]
 pub(super) async fn tokenize(State(app): State<App>, JsonBody(body): JsonBody<TokenizeBody>) -> Result<Json<TokenizeAnswer>, ApiError> {
     app.check_prompt_bytes("content", body.content.len())?;
     if body.parse_special == Some(true) {
@@ -24,6 +32,13 @@ pub(super) async fn tokenize(State(app): State<App>, JsonBody(body): JsonBody<To
 }
 
 /// The text of tokens.
+#[utoipa::path(
+    post,
+    path = "/detokenize",
+    tag = "llama-server",
+    request_body = DetokenizeBody,
+    responses((status = 200, description = "The text", body = DetokenizeAnswer), Asking)
+)]
 pub(super) async fn detokenize(
     State(app): State<App>,
     JsonBody(body): JsonBody<DetokenizeBody>,

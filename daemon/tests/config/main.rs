@@ -1,6 +1,7 @@
 //! The configuration: sources, precedence, mistakes and their explanations.
 #![allow(clippy::unwrap_used)]
 
+mod aliases;
 mod committed;
 mod engines;
 mod kit;

@@ -26,9 +26,9 @@ fn a_misspelt_key_in_a_file_gets_a_suggestion_in_every_table() {
 fn a_key_like_no_other_gets_the_list_of_keys() {
     Setup::file("[log]\nverbose = true\n").refused(&["config.toml:2:1: [log] has no key `verbose`; its keys are: path, queue"]);
     Setup::file("[engines.smollm2]\nx = 1\n").refused(&["config.toml:2:1: [engines.smollm2] has no key `x`; its keys are: \
-         backend, context, fallback, load_timeout, model, sha256, wheel"]);
+         backend, context, fallback, keep_alive, load, load_timeout, model, sha256, wheel"]);
     Setup::file("colour = 1\n")
-        .refused(&["config.toml:1:1: there is no key `colour`; there are: engine, engines, generation, log, server"]);
+        .refused(&["config.toml:1:1: there is no key `colour`; there are: aliases, engine, engines, generation, log, server"]);
 }
 
 #[test]

@@ -20,6 +20,10 @@ fn sizes_and_times_have_limits() {
     refused("log", "queue", "0", "it must be between 1 and 1048576");
     refused("log", "path", "\"\"", "it must be the path of a file");
     refused("engines.distilgpt2", "load_timeout", "0", "it must be over 0 and at most 86400 seconds");
+    refused("engines.distilgpt2", "load", "\"later\"", "it must be one of startup, first_use");
+    let expected = "it must be seconds, a duration like \"5m\" or \"1h30m\" of at most a year, or -1 for ever";
+    refused("engines.distilgpt2", "keep_alive", "\"soon\"", expected);
+    refused("engines.distilgpt2", "keep_alive", "1e300", expected);
     assert!(Setup::file("[server]\ngrace = 0\n").settings().server.grace.is_zero());
 }
 

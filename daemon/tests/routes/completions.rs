@@ -153,3 +153,20 @@ async fn a_stop_strings_tokens_are_not_told() {
     assert_eq!((&choice["text"], &choice["logprobs"]["tokens"]), (&json!("one"), &json!(["o", "n", "e"])));
     assert_eq!(answer["usage"]["completion_tokens"], 7, "but they were generated");
 }
+
+#[tokio::test]
+async fn the_token_that_ends_a_text_has_a_log_probability_too() {
+    let script = Script { text: "abcd".into(), ends: true, ..Script::default() };
+    let daemon = Daemon::with(vec![Engine::new("scripted", script)]).await;
+    let mut body = json!({"prompt": "abcd", "max_tokens": 1, "temperature": 0, "echo": true, "logprobs": 1});
+    let (_, answer) = daemon.ask(PATH, &body).await;
+    let logprobs = &answer["choices"][0]["logprobs"];
+    assert_eq!((&answer["choices"][0]["text"], &answer["choices"][0]["finish_reason"]), (&json!("abcd"), &json!("stop")));
+    assert_eq!((&logprobs["tokens"], &logprobs["text_offset"]), (&json!(["a", "b", "c", "d", ""]), &json!([0, 1, 2, 3, 4])));
+    assert!(logprobs["token_logprobs"][4].as_f64().unwrap() > -0.1, "{logprobs}");
+    assert_eq!(answer["usage"]["completion_tokens"], 0);
+    body["stream"] = json!(true);
+    let chunks = chunks_of(&daemon, &body).await;
+    let told: Vec<&Value> = chunks.iter().filter_map(|chunk| chunk["choices"][0]["logprobs"]["tokens"].as_array()).flatten().collect();
+    assert_eq!(json!(told), logprobs["tokens"]);
+}

@@ -9,6 +9,7 @@ mod embeddings;
 mod forms;
 mod lifecycle;
 mod llama_server;
+mod loading;
 mod native;
 mod refusals;
 mod reports;

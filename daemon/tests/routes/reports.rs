@@ -43,6 +43,24 @@ async fn a_named_engine_is_opened_when_it_is_first_asked() {
 }
 
 #[tokio::test]
+async fn an_alias_is_answered_by_the_engine_it_stands_for() {
+    let engines = || (Engine::new("zebra", Script::default()), Engine::new("ant", Script::default()));
+    let (zebra, ant) = engines();
+    let daemon = Daemon::with(vec![zebra, Engine { aliases: &["gpt-4o"], ..ant }]).await;
+    let (status, answer) = daemon.ask("/generate", &json!({"prompt": "x", "model": "gpt-4o"})).await;
+    assert_eq!((status, &answer["model"]), (StatusCode::OK, &json!("ant")));
+    let (status, answer) = daemon.ask("/generate", &json!({"prompt": "x", "model": "gpt-4"})).await;
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(message.ends_with("there are zebra, ant, gpt-4o; did you mean `gpt-4o`?"), "{message}");
+
+    let (zebra, ant) = engines();
+    let daemon = Daemon::with(vec![zebra, Engine { aliases: &["*"], ..ant }]).await;
+    let asked = async |model: &str| daemon.ask("/generate", &json!({"prompt": "x", "model": model})).await.1["model"].clone();
+    assert_eq!((asked("zebra").await, asked("whatever").await), (json!("zebra"), json!("ant")));
+}
+
+#[tokio::test]
 async fn a_default_that_is_loading_is_503() {
     let daemon = Daemon::unopened(vec![Engine::new("scripted", Script::default())], 4);
     assert_eq!(daemon.get("/ready").await, (StatusCode::SERVICE_UNAVAILABLE, json!({"status": "loading", "engine": "scripted"})));

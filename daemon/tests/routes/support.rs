@@ -1,5 +1,6 @@
 //! An app on scripted engines, and ways to ask it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,13 +35,15 @@ pub struct Engine {
     pub script: Script,
     pub queue: usize,
     pub fallback: Option<&'static str>,
+    /// Other names that requests may use.
+    pub aliases: &'static [&'static str],
     pub load: Option<LoadTime>,
     pub keep_alive: KeepAlive,
 }
 
 impl Engine {
     pub fn new(name: &'static str, script: Script) -> Self {
-        Self { name, script, queue: 4, fallback: None, load: None, keep_alive: KeepAlive::Forever }
+        Self { name, script, queue: 4, fallback: None, aliases: &[], load: None, keep_alive: KeepAlive::Forever }
     }
 }
 
@@ -64,14 +67,25 @@ impl Daemon {
 
     /// The log is this file; `None`: one of the test's own.
     pub fn logging_to(log: Option<&Path>, engines: Vec<Engine>, places: usize) -> Self {
+        let names = |engine: &Engine| engine.aliases.iter().map(|alias| ((*alias).to_owned(), engine.name.to_owned())).collect::<Vec<_>>();
+        let aliases = engines.iter().flat_map(names).collect();
+        Self::build(log, engines.into_iter().map(settings).collect(), aliases, places)
+    }
+
+    /// Engines of any backend; the first one is the default.
+    pub fn of(log: Option<&Path>, engines: Vec<EngineSettings>, places: usize) -> Self {
+        Self::build(log, engines, BTreeMap::new(), places)
+    }
+
+    fn build(log: Option<&Path>, engines: Vec<EngineSettings>, aliases: BTreeMap<String, String>, places: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let default = engines[0].name.to_owned();
-        let settings = engines.into_iter().map(|engine| (engine.name.to_owned(), settings(engine))).collect();
+        let default = engines[0].opening.name.clone();
+        let settings = engines.into_iter().map(|settings| (settings.opening.name.clone(), settings)).collect();
         let journal = Arc::new(Journal::open(log.unwrap_or(&folder.path().join("log.jsonl")), places).unwrap());
         let generation =
             GenerationSettings { max_tokens: 20, temperature: 0.0, top_k: 50, top_p: 0.95, min_p: 0.0, repetition_penalty: 1.0 };
         let limits = Limits { body: 10_000, prompt: 5_000 };
-        let app = App::new(Arc::new(EngineTable::new(default, settings)), journal, generation, limits);
+        let app = App::new(Arc::new(EngineTable::new(default, settings).with_aliases(aliases)), journal, generation, limits);
         Self { router: router(app.clone()), app, folder }
     }
 
@@ -114,14 +128,19 @@ impl Daemon {
 }
 
 fn settings(engine: Engine) -> EngineSettings {
-    let Engine { script, queue, name, fallback, load, keep_alive } = engine;
+    let Engine { script, queue, name, fallback, aliases: _, load, keep_alive } = engine;
     let engines = Engines::none().with("scripted", ScriptedBackend { script, queue });
     EngineSettings { fallback: fallback.map(str::to_owned), load, keep_alive, ..settings_of(&engines, "scripted", name) }
 }
 
 /// An engine's settings as its backend takes them without any key.
 pub fn settings_of(engines: &Engines, backend: &str, name: &str) -> EngineSettings {
-    let table = figment::value::Value::from(figment::value::Dict::new());
+    settings_with(engines, backend, name, &serde_json::json!({}))
+}
+
+/// An engine's settings as its backend takes them from this table.
+pub fn settings_with(engines: &Engines, backend: &str, name: &str, table: &Value) -> EngineSettings {
+    let table = figment::Figment::from(figment::providers::Serialized::defaults(table)).extract().unwrap();
     EngineSettings {
         backend: backend.into(),
         fallback: None,

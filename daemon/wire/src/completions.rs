@@ -11,6 +11,7 @@ use crate::usage::OpenAiUsage;
 
 /// The body of a request. Fields that it doesn't know are passed over by serde; the daemon refuses those that would change the answer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CompletionBody {
     /// What the answers continue.
     pub prompt: Prompts,
@@ -46,6 +47,7 @@ pub struct CompletionBody {
     pub logit_bias: Option<BTreeMap<String, f32>>,
     /// Starts the random generator; the same seed gives the same answers.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::sampling::seed")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
     pub seed: Option<u64>,
     /// Text that ends an answer and is never shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,6 +92,7 @@ pub struct CompletionBody {
 
 /// One prompt or several, as text or as tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged, expecting = "prompt must be a string, a list of strings, a list of tokens or a list of lists of tokens")]
 pub enum Prompts {
     /// `"prompt": "Hello"`
@@ -110,6 +113,7 @@ impl Default for Prompts {
 
 /// A whole answer; in a stream, what a chunk adds to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CompletionAnswer {
     /// The interaction's name in the log.
     pub id: String,
@@ -130,6 +134,7 @@ pub struct CompletionAnswer {
 
 /// One answer among those asked for, or more of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CompletionChoice {
     /// Its place.
     pub index: usize,
@@ -141,8 +146,9 @@ pub struct CompletionChoice {
     pub finish_reason: Option<String>,
 }
 
-/// What the model thought of a text's tokens; one entry for each in every list.
+/// What the model thought of a text's tokens; one entry for each in every list, and a last one, without text, for the token that ended it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CompletionLogprobs {
     /// Their text; one whose bytes are no whole character is written as `bytes:\xf0\x9f`.
     pub tokens: Vec<String>,

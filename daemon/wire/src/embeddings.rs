@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The body of a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EmbeddingsBody {
     /// What to make vectors of.
     pub input: Input,
@@ -23,6 +24,7 @@ pub struct EmbeddingsBody {
 
 /// One text or several, as characters or as tokens of the model's vocabulary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged, expecting = "input must be a string, a list of strings, a list of tokens, or a list of such lists")]
 pub enum Input {
     /// `"input": "Hello"`
@@ -37,6 +39,7 @@ pub enum Input {
 
 /// How a vector is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum EncodingFormat {
     /// As a list of numbers.
@@ -48,6 +51,7 @@ pub enum EncodingFormat {
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EmbeddingsAnswer {
     /// `list`.
     pub object: String,
@@ -61,6 +65,7 @@ pub struct EmbeddingsAnswer {
 
 /// The vector of one text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Embedding {
     /// `embedding`.
     pub object: String,
@@ -72,6 +77,7 @@ pub struct Embedding {
 
 /// A vector, written in either way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum Vector {
     /// See [`EncodingFormat::Float`].
@@ -82,6 +88,7 @@ pub enum Vector {
 
 /// What the vectors took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EmbeddingsUsage {
     /// Tokens in all texts.
     pub prompt_tokens: usize,

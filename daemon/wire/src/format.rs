@@ -5,6 +5,7 @@ use serde_json::Value;
 
 /// `response_format`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ResponseFormat {
     /// `text`, `json_object` or `json_schema`.
     pub r#type: String,
@@ -18,6 +19,7 @@ pub struct ResponseFormat {
 
 /// A named schema.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SchemaFormat {
     /// Its name; OpenAI's models read it, these don't.
     #[serde(default, skip_serializing_if = "Option::is_none")]

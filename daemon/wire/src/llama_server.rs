@@ -10,6 +10,7 @@ use crate::Stop;
 /// The body of `/completion`. What is left out comes from the daemon's `[generation]` settings; fields that it doesn't know are passed over
 /// by serde, and the daemon refuses those that would change the answer.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = LlamaCompletionBody))]
 pub struct CompletionBody {
     /// What the answers continue.
     pub prompt: PromptOrPrompts,
@@ -68,6 +69,7 @@ pub struct CompletionBody {
 
 /// One prompt, or several in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = LlamaPromptOrPrompts))]
 #[serde(untagged, expecting = "prompt must be a string, a list of tokens and strings, or a list of such prompts")]
 pub enum PromptOrPrompts {
     /// `"prompt": ["Hello", [1, 2]]`
@@ -78,6 +80,7 @@ pub enum PromptOrPrompts {
 
 /// A prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = LlamaPrompt))]
 #[serde(untagged)]
 pub enum Prompt {
     /// A text.
@@ -96,6 +99,7 @@ pub enum Prompt {
 
 /// A part of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum TokenOrText {
     /// A token.
@@ -106,6 +110,7 @@ pub enum TokenOrText {
 
 /// Shifts of logits, in either form.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged, expecting = "logit_bias must be a list of pairs of a token or a text and its bias, or an object")]
 pub enum Biases {
     /// `[[15043, 1.0], ["Hello", -0.5]]`; `false` in place of a number forbids the token.
@@ -116,6 +121,7 @@ pub enum Biases {
 
 /// What is added to a logit.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum Bias {
     /// So much.
@@ -126,6 +132,7 @@ pub enum Bias {
 
 /// What `/completion` answers to a prompt; in a stream, its last event.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = LlamaCompletionAnswer))]
 pub struct CompletionAnswer {
     /// The prompt's place.
     pub index: usize,
@@ -162,8 +169,20 @@ pub struct CompletionAnswer {
     pub completion_probabilities: Option<Vec<TokenProbability>>,
 }
 
+/// What `/completion` answers: to one prompt, or to a list of them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = LlamaCompletionAnswers))]
+#[serde(untagged)]
+pub enum CompletionAnswers {
+    /// One prompt's.
+    One(Box<CompletionAnswer>),
+    /// In the order of the prompts.
+    Several(Vec<CompletionAnswer>),
+}
+
 /// One event of a stream but the last.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = LlamaCompletionPiece))]
 pub struct CompletionPiece {
     /// The prompt's place.
     pub index: usize,
@@ -180,6 +199,7 @@ pub struct CompletionPiece {
 
 /// How long an answer took, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Timings {
     /// Tokens of the prompt that were found in the cache.
     pub cache_n: usize,
@@ -195,6 +215,7 @@ pub struct Timings {
 
 /// What the model thought of one token.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenProbability {
     /// The token.
     pub id: u32,
@@ -206,11 +227,13 @@ pub struct TokenProbability {
     pub logprob: f32,
     /// The likeliest tokens at its place; none of them has any of its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(no_recursion))]
     pub top_logprobs: Vec<TokenProbability>,
 }
 
 /// What `/props` answers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Props {
     /// Where the default engine's model was found.
     pub model_path: String,
@@ -224,6 +247,7 @@ pub struct Props {
 
 /// What is in force where a request says nothing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DefaultSettings {
     /// Tokens one request may hold.
     pub n_ctx: usize,
@@ -233,6 +257,7 @@ pub struct DefaultSettings {
 
 /// One slot, as `/slots` tells of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SlotState {
     /// Its place.
     pub id: usize,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The engines there are, in OpenAI's form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelList {
     /// `list`.
     pub object: String,
@@ -15,6 +16,7 @@ pub struct ModelList {
 
 /// One engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Model {
     /// Its name in the configuration, which is what a request's `model` names.
     pub id: String,
@@ -31,6 +33,7 @@ pub struct Model {
 
 /// What MiniVault tells of an engine beyond OpenAI's fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelDetails {
     /// Whether it answers when a request names no model.
     pub default: bool,
@@ -51,6 +54,7 @@ pub struct ModelDetails {
 
 /// A model that is loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LoadedModel {
     /// The model, as a person would name it.
     pub model: String,

@@ -6,6 +6,7 @@ use crate::Stop;
 
 /// The body of both endpoints. What is left out comes from the daemon's `[generation]` settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GenerateBody {
     /// What the answer continues.
@@ -44,6 +45,7 @@ pub struct GenerateBody {
 
 /// What `/generate` answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GenerateAnswer {
     /// The new text, behind the prompt if `echo` was asked for.
     pub response: String,
@@ -54,6 +56,7 @@ pub struct GenerateAnswer {
 
 /// How an answer ended; also the data of a stream's last event, `event: done`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Done {
     /// The interaction's name in the log.
     pub id: String,
@@ -69,6 +72,7 @@ pub struct Done {
 
 /// The data of a stream's unnamed events: one piece of text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Piece {
     /// The text; the pieces joined are the answer.
     pub token: String,
@@ -76,6 +80,7 @@ pub struct Piece {
 
 /// Tokens a request took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// `/health`: the daemon is alive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HealthAnswer {
     /// `ok`.
     pub status: String,
@@ -13,6 +14,7 @@ pub struct HealthAnswer {
 
 /// `/ready`: whether the default engine can answer; status 200 if so, 503 if not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReadyAnswer {
     /// `ready`, `loading`, `failed` or `draining`.
     pub status: String,

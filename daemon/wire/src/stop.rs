@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What ends an answer: a string or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged, expecting = "stop must be a string or a list of strings")]
 pub enum Stop {
     /// `"stop": "\n"`

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The body of `/tokenize`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TokenizeBody {
     /// The text.
@@ -24,6 +25,7 @@ pub struct TokenizeBody {
 
 /// What `/tokenize` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenizeAnswer {
     /// The tokens.
     pub tokens: Vec<TokenOrPiece>,
@@ -31,6 +33,7 @@ pub struct TokenizeAnswer {
 
 /// A token, with its text if asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum TokenOrPiece {
     /// Its number.
@@ -41,6 +44,7 @@ pub enum TokenOrPiece {
 
 /// A token and its text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = TokenPiece))]
 pub struct Piece {
     /// The token's number.
     pub id: u32,
@@ -50,6 +54,7 @@ pub struct Piece {
 
 /// What a token stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum Spelling {
     /// Whole characters.
@@ -60,6 +65,7 @@ pub enum Spelling {
 
 /// The body of `/detokenize`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DetokenizeBody {
     /// The tokens.
@@ -71,6 +77,7 @@ pub struct DetokenizeBody {
 
 /// What `/detokenize` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DetokenizeAnswer {
     /// The text; bytes that make no whole character become U+FFFD.
     pub content: String,

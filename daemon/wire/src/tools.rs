@@ -5,6 +5,7 @@ use serde_json::Value;
 
 /// A tool the model may call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Tool {
     /// `function`; there are no others.
     pub r#type: String,
@@ -15,6 +16,7 @@ pub struct Tool {
 
 /// A function that the client offers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Function {
     /// Its name, by which it is called.
     pub name: String,
@@ -31,6 +33,7 @@ pub struct Function {
 
 /// Whether the model calls a tool, and which.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(
     untagged,
     expecting = "tool_choice must be \"auto\", \"none\", \"required\" or {\"type\": \"function\", \"function\": {\"name\": …}}"
@@ -44,6 +47,7 @@ pub enum ToolChoice {
 
 /// The tool that has to be called.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NamedTool {
     /// `function`.
     pub r#type: String,
@@ -54,6 +58,7 @@ pub struct NamedTool {
 
 /// A function by its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FunctionName {
     /// The name.
     pub name: String,
@@ -61,6 +66,7 @@ pub struct FunctionName {
 
 /// One call of a tool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ToolCall {
     /// The call's name, which the tool's answer repeats.
     pub id: String,
@@ -72,6 +78,7 @@ pub struct ToolCall {
 
 /// A function with its arguments.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FunctionCall {
     /// The function's name.
     pub name: String,
@@ -81,6 +88,7 @@ pub struct FunctionCall {
 
 /// What a chunk adds to a call of a tool.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ToolCallDelta {
     /// The call's place among those of the answer.
     pub index: usize,
@@ -97,6 +105,7 @@ pub struct ToolCallDelta {
 
 /// What is added to a function's call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FunctionDelta {
     /// The function's name, in the call's first chunk.
     #[serde(default, skip_serializing_if = "Option::is_none")]

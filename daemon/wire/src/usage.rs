@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Tokens a request took, all its choices together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OpenAiUsage {
     /// Tokens of the prompt, counted once for all choices.
     pub prompt_tokens: usize,
@@ -18,6 +19,7 @@ pub struct OpenAiUsage {
 
 /// More about a prompt's tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PromptTokensDetails {
     /// Those that an earlier request had left in the model's cache.
     #[serde(default)]

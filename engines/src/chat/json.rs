@@ -7,6 +7,7 @@ use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 /// The filter `tojson`, as Transformers has it: Python's `json.dumps` with its blanks, and nothing escaped for HTML. Models were trained on
 /// what that writes.
+#[allow(clippy::needless_pass_by_value)] // Filters are called so.
 pub(super) fn as_python_writes_it(value: &Value, options: Kwargs) -> Result<Value, JinjaError> {
     let indent: Option<usize> = options.get("indent")?;
     // Both are as they would be anyway; a key order isn't for templates to choose.

@@ -33,6 +33,8 @@ pub struct LlamaConfig {
     pub wheel: Option<String>,
     /// The file's SHA-256, 64 hexadecimal digits.
     pub sha256: Option<String>,
+    /// A file with a chat template in Jinja that goes before the model's own.
+    pub chat_template: Option<String>,
     /// Requests computed side by side, 1 to 256.
     #[serde(default = "default_slots")]
     pub slots: usize,
@@ -167,6 +169,7 @@ impl LlamaConfig {
             revision: None,
             wheel: None,
             sha256: None,
+            chat_template: None,
             slots: default_slots(),
             queue: default_queue(),
             step_tokens: default_step_tokens(),

@@ -34,6 +34,8 @@ pub struct LlamaLoader {
     pub file: PathBuf,
     /// Where the file came from, for people to read.
     pub origin: String,
+    /// A chat template that goes before the file's own.
+    pub chat_template: Option<String>,
     /// The engine's table in the configuration.
     pub config: LlamaConfig,
 }
@@ -47,7 +49,10 @@ impl LlamaLoader {
         self.config.check()?;
         let backend = backend()?;
         let gguf = Gguf::open(&self.file)?;
-        let description = Description::of(&gguf).map_err(|reason| self.unusable(&reason))?;
+        let mut description = Description::of(&gguf).map_err(|reason| self.unusable(&reason))?;
+        if self.chat_template.is_some() {
+            description.chat_template.clone_from(&self.chat_template);
+        }
         let context = self.config.context_of(description.context_length)?;
         let model = Arc::new(self.load(backend, &gguf)?);
         let mut network = LlamaNetwork::new(backend, &model, &self.config, context).map_err(|error| self.unusable(&error.to_string()))?;
@@ -72,7 +77,8 @@ impl LlamaLoader {
             backend: "llama-cpp".into(),
             model: description.name.clone().filter(|name| !name.is_empty()).unwrap_or_else(file_name),
             source: self.origin.clone(),
-            fingerprint: fingerprint(&self.file).map_err(|error| self.unusable(&format!("reading it failed: {error}")))?,
+            fingerprint: fingerprint(&self.file, self.chat_template.as_deref())
+                .map_err(|error| self.unusable(&format!("reading it failed: {error}")))?,
             context_length: context,
             determinism: self.config.determinism(),
             capabilities: Capabilities {
@@ -106,8 +112,8 @@ fn backend() -> Result<&'static LlamaBackend> {
     BACKEND.get_or_init(initialise).as_ref().map_err(|reason| EngineError::Unavailable(format!("llama.cpp can't be initialised: {reason}")))
 }
 
-/// The file's SHA-256, which decides all that the model computes.
-fn fingerprint(file: &Path) -> std::io::Result<String> {
+/// The SHA-256 of the file, and of a chat template behind it: they decide all that the model computes.
+fn fingerprint(file: &Path, chat_template: Option<&str>) -> std::io::Result<String> {
     let mut file = File::open(file)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
@@ -117,5 +123,6 @@ fn fingerprint(file: &Path) -> std::io::Result<String> {
             read => hash.update(&buffer[..read]),
         }
     }
+    hash.update(chat_template.unwrap_or_default());
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -9,12 +9,12 @@
 //! - [`embedder`]: vectors of texts
 //! - [`log`]: llama.cpp's reasons, which it tells only in its log
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::hub::{Found, Hub, ModelSource};
 use crate::local::{LocalEngine, LocalOptions};
 use crate::registry::{Backend, Opening};
@@ -53,10 +53,16 @@ impl Backend for LlamaCpp {
         // A processor that can't run it shouldn't have to fetch it first.
         processor::check_instructions()?;
         let Found { path, origin } = find(opening, config).await?;
-        let loader = LlamaLoader { name: opening.name.clone(), file: path, origin, config: config.clone() };
+        let chat_template = config.chat_template.as_deref().map(|file| read(&opening.base.join(file))).transpose()?;
+        let loader = LlamaLoader { name: opening.name.clone(), file: path, origin, chat_template, config: config.clone() };
         let options = LocalOptions { queue: config.queue, reuse: config.reuse == Reuse::Fast, speculation: config.speculation };
         Ok(Arc::new(LocalEngine::start(options, loader).await?))
     }
+}
+
+fn read(file: &Path) -> Result<String> {
+    let unavailable = |error| EngineError::Unavailable(format!("the chat template {} can't be read: {error}", file.display()));
+    std::fs::read_to_string(file).map_err(unavailable)
 }
 
 async fn find(opening: &Opening, config: &LlamaConfig) -> Result<Found> {

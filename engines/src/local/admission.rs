@@ -153,10 +153,7 @@ impl Front {
             Prompt::Tokens(tokens) => (&[][..], tokens.clone()),
             Prompt::Text(text) => (self.vocabulary.prompt_prefix(), self.tokenize(text).await?),
             Prompt::Chat { .. } => {
-                return Err(EngineError::Unsupported {
-                    engine: self.info.name.clone(),
-                    what: "log probabilities of a chat's prompt".to_owned(),
-                });
+                return Err(self.unsupported("log probabilities of a chat's prompt"));
             }
         };
         let reading = self.admit_reading(prefix, &tokens, jobs)?;
@@ -298,7 +295,7 @@ fn with_tools(prompt: Prompt, choice: &ToolChoice) -> Result<(Prompt, Vec<serde_
 /// The answer of no tokens.
 fn nothing(beginning: Beginning) -> Generation {
     let usage = Usage { prompt_tokens: beginning.prompt_tokens.len(), ..Usage::default() };
-    let end = TextEvent::Finished(Finish { reason: FinishReason::Length, usage });
+    let end = TextEvent::Finished(Finish::new(FinishReason::Length, usage));
     Generation::new(beginning, futures_util::stream::iter([Ok(end)]))
 }
 

@@ -238,7 +238,8 @@ impl Sequence {
         };
         if vocabulary.end_tokens().contains(&id) {
             self.flush();
-            self.finish(FinishReason::EndOfText);
+            let end = found.map(|thought| told(id, Vec::new(), Some(thought), vocabulary));
+            self.finish(FinishReason::EndOfText, end);
             return Ok(Progress::Over);
         }
         self.generated += 1;
@@ -250,7 +251,7 @@ impl Sequence {
         match self.stop.push(&text) {
             Stopping::Stopped { text, stop } => {
                 self.tell(text, vec![token]);
-                self.finish(FinishReason::StopString(stop));
+                self.finish(FinishReason::StopString(stop), None);
                 return Ok(Progress::Over);
             }
             Stopping::Continue(text) => self.tell(text, vec![token]),
@@ -258,12 +259,12 @@ impl Sequence {
         if self.matcher.as_ref().is_some_and(|matcher| matcher.is_over()) {
             // Only the end can follow; the model need not be asked for it.
             self.flush();
-            self.finish(FinishReason::EndOfText);
+            self.finish(FinishReason::EndOfText, None);
             return Ok(Progress::Over);
         }
         if self.generated == self.max_tokens {
             self.flush();
-            self.finish(FinishReason::Length);
+            self.finish(FinishReason::Length, None);
             return Ok(Progress::Over);
         }
         Ok(Progress::More)
@@ -299,10 +300,10 @@ impl Sequence {
         }
     }
 
-    fn finish(&mut self, reason: FinishReason) {
+    fn finish(&mut self, reason: FinishReason, end: Option<Token>) {
         self.permit = None;
         let usage = Usage { prompt_tokens: self.prompt_tokens, completion_tokens: self.generated, cached_tokens: self.cached };
-        let _ = self.events.try_send(Ok(TextEvent::Finished(Finish { reason, usage })));
+        let _ = self.events.try_send(Ok(TextEvent::Finished(Finish { reason, usage, end })));
     }
 }
 

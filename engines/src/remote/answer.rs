@@ -81,7 +81,7 @@ impl Answer {
                 }
                 // The request left open how long its answer may get, so it is asked for what fits.
                 Err(Failure::TooLong { prompt_tokens, limit }) if self.question.settle_for(limit.saturating_sub(prompt_tokens)) => {}
-                Err(failure) => self.give_up(engaged, failure)?,
+                Err(failure) => self.give_up(&engaged, failure)?,
             }
         }
         Err(self.failure.take().map_or(EngineError::Stopped, |failure| failure.into_error(None)))
@@ -121,7 +121,7 @@ impl Answer {
                 Err(_) if self.finish.is_some() => return Ok(self.end()),
                 Err(failure) => {
                     let Some((engaged, _)) = self.line.take() else { return Err(failure.into_error(None)) };
-                    self.give_up(engaged, failure)?;
+                    self.give_up(&engaged, failure)?;
                 }
             }
         }
@@ -145,10 +145,10 @@ impl Answer {
         }
         let value: Value = serde_json::from_str(&data).map_err(|_| Failure::nonsense(&data))?;
         if let Some(complaint) = Complaint::in_event(&value) {
-            return Err(Failure::event(complaint, &self.context.engine));
+            return Err(Failure::event(&complaint, &self.context.engine));
         }
         if name == "error" {
-            return Err(Failure::event(Complaint::read(&data), &self.context.engine));
+            return Err(Failure::event(&Complaint::read(&data), &self.context.engine));
         }
         let chunk: Chunk = serde_json::from_value(value).map_err(|error| Failure::nonsense(format!("{error}: {data}")))?;
         self.add(chunk)
@@ -187,11 +187,11 @@ impl Answer {
             tokio::spawn(events.drain());
         }
         let usage = self.usage.unwrap_or(Usage { completion_tokens: self.pieces, ..Usage::default() });
-        TextEvent::Finished(Finish { reason: self.finish.take().unwrap_or(FinishReason::EndOfText), usage })
+        TextEvent::Finished(Finish { reason: self.finish.take().unwrap_or(FinishReason::EndOfText), usage, end: None })
     }
 
     /// Notes a failure. An error where no other server can help.
-    fn give_up(&mut self, engaged: Engaged, failure: Failure) -> Result<()> {
+    fn give_up(&mut self, engaged: &Engaged, failure: Failure) -> Result<()> {
         let (engine, server) = (&self.context.engine, engaged.server().address());
         match &failure {
             Failure::Busy { wait, said } => {

@@ -95,17 +95,17 @@ impl Failure {
             let said = format!("{} instead of text/event-stream: {}", content_type.unwrap_or_default(), complaint.message);
             return Self::nonsense(said);
         }
-        Self::refusal(status, wait, complaint, engine)
+        Self::refusal(status, wait, &complaint, engine)
     }
 
     /// What an error in the middle of a stream means.
-    pub fn event(complaint: Complaint, engine: &str) -> Self {
+    pub fn event(complaint: &Complaint, engine: &str) -> Self {
         let status = complaint.status.and_then(|status| StatusCode::from_u16(status).ok());
         let status = status.filter(|status| status.is_client_error() || status.is_server_error());
         Self::refusal(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), None, complaint, engine)
     }
 
-    fn refusal(status: StatusCode, wait: Option<Duration>, complaint: Complaint, engine: &str) -> Self {
+    fn refusal(status: StatusCode, wait: Option<Duration>, complaint: &Complaint, engine: &str) -> Self {
         if let Some((prompt_tokens, limit)) = complaint.too_long() {
             return Self::TooLong { prompt_tokens, limit };
         }

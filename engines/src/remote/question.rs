@@ -161,6 +161,7 @@ pub(super) fn transcript(messages: &[ChatMessage]) -> String {
 mod tests {
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value)] // Written in place.
     fn check(request: GenerateRequest, expected: Value) {
         let mut question = Question::new("m", &Map::new(), request, 7, Some(64));
         for always in ["model", "stream", "stream_options", "seed"] {

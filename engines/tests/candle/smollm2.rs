@@ -26,7 +26,7 @@ mod beside_llama_cpp {
     /// The same work with the file on both engines.
     fn on_both<T>(file: &Path, work: impl Fn(&dyn Vocabulary, &mut dyn Model) -> T) -> [T; 2] {
         let config = LlamaConfig { threads: Threads::exactly(1).unwrap(), ..LlamaConfig::new("test") };
-        let loader = LlamaLoader { name: "test".into(), file: file.into(), origin: "a test".into(), config };
+        let loader = LlamaLoader { name: "test".into(), file: file.into(), origin: "a test".into(), chat_template: None, config };
         let theirs = loader.lend(|_, vocabulary, model| Ok(work(&*vocabulary, model))).unwrap();
         [with_model(file, |_, vocabulary, model| work(&*vocabulary, model)), theirs]
     }

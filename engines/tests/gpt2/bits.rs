@@ -181,7 +181,7 @@ fn the_number_of_threads_changes_no_bits() {
 
 #[test]
 fn what_a_step_can_not_hold_is_an_error_and_no_panic() {
-    let mut model = load(&tiny()).unwrap().model;
+    let mut model = load_with(&tiny(), |config| config.step_tokens = 256).unwrap().model;
     let long = vec![1; 49];
     let feed = |slot, tokens| Feed { slot: Slot(slot), tokens, rows: Rows::Last };
     for feeds in [

@@ -66,6 +66,7 @@ impl Spent {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // It is nobody else's.
 fn check(name: &str, vocabulary: Arc<dyn Vocabulary>, schemas: std::ops::Range<u64>) {
     let grammars = Grammars::new(vocabulary.clone());
     grammars.compile(&Constraint::JsonObject).unwrap();

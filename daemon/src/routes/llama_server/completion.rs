@@ -8,12 +8,13 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use minivault_engines::generation::Finish;
 use minivault_engines::{Alternative, FinishReason, GenerateRequest, MaxTokens, Sampling, Token, ToolChoice};
-use minivault_wire::llama_server::{CompletionAnswer, CompletionBody, CompletionPiece, Timings, TokenProbability};
+use minivault_wire::llama_server::{CompletionAnswer, CompletionAnswers, CompletionBody, CompletionPiece, Timings, TokenProbability};
 use serde_json::{Value, json};
 
 use super::prompts;
 use crate::error::ApiError;
 use crate::interaction::{Interaction, Next, Piece, Question};
+use crate::openapi::Asking;
 use crate::routes::openai::{Form, NEVER, OpenAiBody};
 use crate::routes::{App, refuse_no_tokens};
 
@@ -25,7 +26,21 @@ struct Wanted {
     settings: Value,
 }
 
-/// Continues prompts.
+/// Continues prompts in the dialect of llama.cpp's server, whole or streamed.
+#[utoipa::path(
+    post,
+    path = "/completion",
+    tag = "llama-server",
+    request_body = CompletionBody,
+    responses(
+        (
+            status = 200,
+            description = "The answer, or a list of them to a list of prompts",
+            content((CompletionAnswers = "application/json"), (CompletionPiece = "text/event-stream"))
+        ),
+        Asking,
+    )
+)]
 pub(in crate::routes) async fn complete(
     State(app): State<App>,
     OpenAiBody(body): OpenAiBody<CompletionBody>,
@@ -43,13 +58,14 @@ pub(in crate::routes) async fn complete(
     for teller in &mut tellers {
         answers.push(teller.whole(&wanted).await?);
     }
-    match answers.pop() {
-        Some(only) if !several => Ok(Json(only).into_response()),
+    let answers = match answers.pop() {
+        Some(only) if !several => CompletionAnswers::One(Box::new(only)),
         last => {
             answers.extend(last);
-            Ok(Json(answers).into_response())
+            CompletionAnswers::Several(answers)
         }
-    }
+    };
+    Ok(Json(answers).into_response())
 }
 
 /// Tells one answer.
@@ -104,7 +120,7 @@ impl Teller {
         CompletionPiece { index: self.index, content: text, tokens: ids, stop: false, completion_probabilities }
     }
 
-    fn end(&self, Finish { reason, usage }: Finish, wanted: &Wanted) -> CompletionAnswer {
+    fn end(&self, Finish { reason, usage, .. }: Finish, wanted: &Wanted) -> CompletionAnswer {
         let (stop_type, stopping_word) = match reason {
             FinishReason::EndOfText | FinishReason::ToolCalls => ("eos", String::new()),
             FinishReason::StopString(stop) => ("word", stop),

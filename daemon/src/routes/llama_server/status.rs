@@ -6,9 +6,11 @@ use minivault_wire::llama_server::{DefaultSettings, Props, SlotState};
 use serde_json::json;
 
 use crate::error::ApiError;
+use crate::openapi::{AnyTime, Opening};
 use crate::routes::App;
 
 /// What the default engine is.
+#[utoipa::path(get, path = "/props", tag = "llama-server", responses((status = 200, description = "The engine", body = Props), Opening, AnyTime))]
 pub(in crate::routes) async fn props(State(app): State<App>) -> Result<Json<Props>, ApiError> {
     let engine = app.engines.find(None).await?;
     let (info, health, defaults) = (engine.info(), engine.health(), &app.generation);
@@ -24,7 +26,10 @@ pub(in crate::routes) async fn props(State(app): State<App>) -> Result<Json<Prop
     }))
 }
 
-/// Its slots. Which of them are in use is the engine's own affair, so the first ones are said to be.
+/// The slots of the default engine.
+///
+/// Which of them are in use is the engine's own affair, so the first ones are said to be.
+#[utoipa::path(get, path = "/slots", tag = "llama-server", responses((status = 200, description = "The slots", body = [SlotState]), Opening, AnyTime))]
 pub(in crate::routes) async fn slots(State(app): State<App>) -> Result<Json<Vec<SlotState>>, ApiError> {
     let engine = app.engines.find(None).await?;
     let (n_ctx, health) = (engine.info().context_length, engine.health());

@@ -20,6 +20,7 @@ use super::sampling::Settings;
 use super::{for_the_log, logprobs, now, prompts, told_of, tools, usage};
 use crate::error::ApiError;
 use crate::interaction::{Answer, Interaction, Next, Question};
+use crate::openapi::Asking;
 use crate::routes::{App, refuse_no_tokens};
 
 /// What is wanted of the answer besides its text.
@@ -29,7 +30,17 @@ struct Extras {
     usage: bool,
 }
 
-/// Answers a conversation.
+/// Answers a conversation, whole or streamed.
+#[utoipa::path(
+    post,
+    path = "/v1/chat/completions",
+    tag = "openai",
+    request_body = ChatBody,
+    responses(
+        (status = 200, description = "The answer", content((ChatAnswer = "application/json"), (ChatChunk = "text/event-stream"))),
+        Asking,
+    )
+)]
 pub(in crate::routes) async fn complete(State(app): State<App>, OpenAiBody(body): OpenAiBody<ChatBody>) -> Result<Response, ApiError> {
     let stream = body.stream.unwrap_or(false);
     let extras =

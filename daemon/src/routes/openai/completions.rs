@@ -19,6 +19,7 @@ use super::sampling::Settings;
 use super::{for_the_log, now, prompts, told_of, usage};
 use crate::error::ApiError;
 use crate::interaction::{Answer, Interaction, Next, Piece, Question};
+use crate::openapi::Asking;
 use crate::routes::{App, refuse_no_tokens};
 
 /// Tokens of an answer to a request that names no `max_tokens`.
@@ -43,18 +44,33 @@ struct Wanted {
 #[derive(Clone)]
 struct Echo(Arc<str>, Arc<[Token]>);
 
-/// Continues prompts.
+/// Continues prompts, whole or streamed.
+#[utoipa::path(
+    post,
+    path = "/v1/completions",
+    tag = "openai",
+    request_body = CompletionBody,
+    responses(
+        (
+            status = 200,
+            description = "The answer",
+            content((CompletionAnswer = "application/json"), (CompletionAnswer = "text/event-stream"))
+        ),
+        Asking,
+    )
+)]
 pub(in crate::routes) async fn complete(
     State(app): State<App>,
     OpenAiBody(body): OpenAiBody<CompletionBody>,
 ) -> Result<Response, ApiError> {
     let (question, wanted) = question(&app, body)?;
-    let interactions = Interaction::begin_all(&app, question).await?;
-    if wanted.stream { Ok(events(interactions, wanted)) } else { whole(interactions, wanted).await }
+    let mut interactions = Interaction::begin_all(&app, question).await?;
+    // Before the first byte of a stream, so that an engine that can't score refuses with a status.
+    let echoes = echoes(&mut interactions, &wanted).await?;
+    if wanted.stream { Ok(events(interactions, echoes, wanted)) } else { whole(interactions, echoes, wanted).await }
 }
 
-async fn whole(mut interactions: Vec<Interaction>, wanted: Wanted) -> Result<Response, ApiError> {
-    let echoes = echoes(&mut interactions, &wanted).await?;
+async fn whole(mut interactions: Vec<Interaction>, echoes: Vec<Option<Echo>>, wanted: Wanted) -> Result<Response, ApiError> {
     let answers = choices::collect(&mut interactions).await?;
     let (id, engine) = told_of(&interactions)?;
     let usage = usage::sum(answers.iter().map(|answer| answer.finish.usage), wanted.best_of);
@@ -66,7 +82,8 @@ async fn whole(mut interactions: Vec<Interaction>, wanted: Wanted) -> Result<Res
             of_prompt.sort_by(|one, other| mean(&other.piece.tokens).total_cmp(&mean(&one.piece.tokens)));
             of_prompt.truncate(wanted.n);
         }
-        for Answer { piece, finish, .. } in of_prompt {
+        for Answer { mut piece, finish, .. } in of_prompt {
+            piece.tokens.extend(finish.end);
             let mut teller = Teller::new(choices.len(), wanted.logprobs);
             let mut choice = teller.tell(piece, echo.as_ref());
             choice.finish_reason = Some(finish.reason.as_str().into());
@@ -93,7 +110,8 @@ async fn echoes(interactions: &mut [Interaction], wanted: &Wanted) -> Result<Vec
     Ok(echoes)
 }
 
-/// Tells one choice, piece by piece.
+/// Tells one choice, piece by piece. Its log probabilities end with the token that ended the text, as OpenAI's do: lm-evaluation-harness counts on
+/// one more than it asked to score.
 struct Teller {
     index: usize,
     logprobs: Option<usize>,
@@ -140,18 +158,12 @@ impl Chunks {
     }
 }
 
-fn events(mut interactions: Vec<Interaction>, wanted: Wanted) -> Response {
+#[allow(clippy::needless_pass_by_value)] // The stream keeps it.
+fn events(interactions: Vec<Interaction>, echoes: Vec<Option<Echo>>, wanted: Wanted) -> Response {
     let answers = interactions.len();
     let stream = async_stream::stream! {
         let Ok((id, engine)) = told_of(&interactions) else { return };
         let chunks = Chunks { id, created: now(), engine };
-        let echoes = match echoes(&mut interactions, &wanted).await {
-            Ok(echoes) => echoes,
-            Err(error) => {
-                yield Event::default().json_data(error.body());
-                return;
-            }
-        };
         let mut tellers: Vec<Teller> = (0..answers).map(|index| Teller::new(index, wanted.logprobs)).collect();
         for (teller, echo) in tellers.iter_mut().enumerate().filter_map(|(index, teller)| Some((teller, echoes[index / wanted.n].as_ref()?))) {
             yield chunks.event(teller.tell(Piece::default(), Some(echo)));
@@ -164,8 +176,10 @@ fn events(mut interactions: Vec<Interaction>, wanted: Wanted) -> Response {
                 // Without tools there are no calls.
                 Ok(Next::ToolCall(_)) => {}
                 Ok(Next::Finished(finish)) => {
-                    let finish_reason = Some(finish.reason.as_str().to_owned());
-                    yield chunks.event(CompletionChoice { index, text: String::new(), logprobs: None, finish_reason });
+                    let tokens = finish.end.into_iter().collect();
+                    let mut choice = tellers[index].tell(Piece { text: String::new(), tokens }, None);
+                    choice.finish_reason = Some(finish.reason.as_str().to_owned());
+                    yield chunks.event(choice);
                     if let Some(usages) = ends.note(index, finish.usage).filter(|_| wanted.usage) {
                         let usage = usage::sum(usages, wanted.n);
                         yield Event::default().json_data(chunks.answer(Vec::new(), Some(usage)));

@@ -9,12 +9,20 @@ use minivault_wire::embeddings::{Embedding, EmbeddingsAnswer, EmbeddingsBody, Em
 
 use crate::body::JsonBody;
 use crate::error::ApiError;
+use crate::openapi::Asking;
 use crate::routes::App;
 
 /// Texts in one request (OpenAI's limit).
 const MAX_TEXTS: usize = 2048;
 
-/// Answers with a vector for each text.
+/// A vector for each text.
+#[utoipa::path(
+    post,
+    path = "/v1/embeddings",
+    tag = "openai",
+    request_body = EmbeddingsBody,
+    responses((status = 200, description = "The vectors", body = EmbeddingsAnswer), Asking)
+)]
 pub(in crate::routes) async fn embed(
     State(app): State<App>,
     JsonBody(body): JsonBody<EmbeddingsBody>,

@@ -73,6 +73,7 @@ mod tests {
 
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value)] // Written in place.
     fn check(body: Value, expected: Result<Option<Constraint>, &str>) {
         let text = |name: &str| body[name].as_str().map(str::to_owned);
         let response_format = body.get("response_format").map(|format| serde_json::from_value(format.clone()).unwrap());

@@ -50,6 +50,7 @@ mod tests {
 
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value)] // Written in place.
     fn check(message: Value, expected: Result<&str, &str>) {
         let seen = conversation(vec![serde_json::from_value(message.clone()).unwrap()]);
         match (&seen, expected) {

@@ -12,10 +12,10 @@ use crate::error::ApiError;
 /// One that is no function, or has no name that can be called.
 pub(super) fn offered(tools: Option<Vec<Tool>>) -> Result<Vec<Value>, ApiError> {
     let tools = tools.unwrap_or_default().into_iter().enumerate();
-    tools.map(|(place, tool)| of_tool(tool, &format!("tools[{place}]"))).collect()
+    tools.map(|(place, tool)| of_tool(&tool, &format!("tools[{place}]"))).collect()
 }
 
-fn of_tool(tool: Tool, field: &str) -> Result<Value, ApiError> {
+fn of_tool(tool: &Tool, field: &str) -> Result<Value, ApiError> {
     if tool.r#type != "function" {
         let message = format!("{field}.type is `{}`; it must be function", tool.r#type);
         return Err(ApiError::invalid(Some(&format!("{field}.type")), message));
@@ -26,7 +26,7 @@ fn of_tool(tool: Tool, field: &str) -> Result<Value, ApiError> {
         let message = format!("{field}.function.name is `{name}`; it must have 1 to 64 of the characters a-z, A-Z, 0-9, _, - and .");
         return Err(ApiError::invalid(Some(&format!("{field}.function.name")), message));
     }
-    serde_json::to_value(&tool).map_err(|_| ApiError::internal())
+    serde_json::to_value(tool).map_err(|_| ApiError::internal())
 }
 
 /// Whether one of them is to be called.

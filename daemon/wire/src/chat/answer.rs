@@ -8,6 +8,7 @@ use crate::usage::OpenAiUsage;
 
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChatAnswer {
     /// The interaction's name in the log.
     pub id: String,
@@ -27,6 +28,7 @@ pub struct ChatAnswer {
 
 /// One answer among those asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Choice {
     /// Its place.
     pub index: usize,
@@ -40,6 +42,7 @@ pub struct Choice {
 
 /// What the assistant says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AnswerMessage {
     /// `assistant`.
     pub role: String,
@@ -54,6 +57,7 @@ pub struct AnswerMessage {
 
 /// What the model thought of an answer's tokens.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChatLogprobs {
     /// One entry for each token.
     pub content: Vec<TokenLogprob>,
@@ -63,6 +67,7 @@ pub struct ChatLogprobs {
 
 /// What the model thought of one token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenLogprob {
     /// Its text; bytes that are no whole character are written as `\xf0`.
     pub token: String,
@@ -76,6 +81,7 @@ pub struct TokenLogprob {
 
 /// One of the likeliest tokens at a place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TopLogprob {
     /// Its text, as of [`TokenLogprob`].
     pub token: String,
@@ -87,6 +93,7 @@ pub struct TopLogprob {
 
 /// One unnamed event of a stream; `[DONE]` follows the last one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChatChunk {
     /// The interaction's name in the log, the same in all chunks.
     pub id: String,
@@ -107,6 +114,7 @@ pub struct ChatChunk {
 
 /// What a chunk adds to a choice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChoiceDelta {
     /// Its place.
     pub index: usize,
@@ -121,6 +129,7 @@ pub struct ChoiceDelta {
 
 /// What is added to a message. The first chunk has a role and says of the content that there is none yet, which some clients look for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Delta {
     /// `assistant`, in the first chunk.

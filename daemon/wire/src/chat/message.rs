@@ -6,6 +6,7 @@ use crate::tools::ToolCall;
 
 /// One message.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Message {
     /// `system`, `developer`, `user`, `assistant` or `tool`.
     pub role: String,
@@ -32,6 +33,7 @@ impl Message {
 
 /// What a message says: a string or a list of parts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged, expecting = "content must be a string or a list of parts, each with a type")]
 pub enum Content {
     /// `"content": "Hello"`
@@ -42,6 +44,7 @@ pub enum Content {
 
 /// A part of a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Part {
     /// `text`; others, such as `image_url`, are refused.
     pub r#type: String,

@@ -17,6 +17,7 @@ pub use message::{Content, Message, Part};
 
 /// The body of a request. Fields that it doesn't know are passed over by serde; the daemon refuses those that would change the answer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChatBody {
     /// The conversation, oldest message first.
     pub messages: Vec<Message>,
@@ -55,6 +56,7 @@ pub struct ChatBody {
     pub logit_bias: Option<BTreeMap<String, f32>>,
     /// Starts the random generator; the same seed gives the same answers.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::sampling::seed")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
     pub seed: Option<u64>,
     /// Text that ends the answer and is never shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]

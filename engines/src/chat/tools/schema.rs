@@ -67,7 +67,7 @@ fn lead_to(root: &str, schema: &mut Value) -> bool {
                 },
                 // Here the keywords are names.
                 ("properties" | "patternProperties" | "$defs" | "definitions", Value::Object(named)) => {
-                    named.values_mut().fold(false, |any, schema| lead_to(root, schema) || any)
+                    named.values_mut().map(|schema| lead_to(root, schema)).fold(false, std::ops::BitOr::bitor)
                 }
                 // Compared with the answer word by word.
                 ("const" | "enum" | "default" | "examples", _) => false,
@@ -75,7 +75,7 @@ fn lead_to(root: &str, schema: &mut Value) -> bool {
             };
             found || any
         }),
-        Value::Array(items) => items.iter_mut().fold(false, |any, item| lead_to(root, item) || any),
+        Value::Array(items) => items.iter_mut().map(|item| lead_to(root, item)).fold(false, std::ops::BitOr::bitor),
         _ => false,
     }
 }

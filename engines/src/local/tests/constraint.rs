@@ -11,6 +11,7 @@ fn constrained(prompt: &str, max_tokens: usize, constraint: Constraint) -> Gener
     GenerateRequest { constraint: Some(constraint), ..greedy(prompt, max_tokens) }
 }
 
+#[allow(clippy::needless_pass_by_value)] // Written in place.
 fn object(properties: Value) -> Value {
     let required: Vec<String> = properties.as_object().unwrap().keys().cloned().collect();
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})

@@ -15,8 +15,10 @@ use crate::text_engine::{Circumstance, TextEngine};
 /// Ends the case with a message where a condition doesn't hold.
 macro_rules! ensure {
     ($holds:expr, $($message:tt)+) => {
-        if !$holds {
-            return Err(format!($($message)+));
+        // A comparison with what is no number must fail, so it isn't turned round.
+        match $holds {
+            true => {}
+            false => return Err(format!($($message)+)),
         }
     };
 }

@@ -1,0 +1,95 @@
+"""A minivaultd of one's own: started on a free port with a configuration, stopped at the end."""
+
+import json
+import os
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+# Loading a model and, the first time, fetching it.
+PATIENCE = 300
+
+
+def toml(value):
+    """A value in TOML's notation; JSON's fits for text, numbers, truth values and lists."""
+    return json.dumps(value)
+
+
+def configuration(engine, engines, listen="127.0.0.1:0", aliases=None, generation=None, log="log.jsonl"):
+    """config.toml: the engine that answers, the engines' tables, and other names for them."""
+    lines = [f"engine = {toml(engine)}"]
+    tables = {"server": {"listen": listen}, "log": {"path": log}, "generation": generation or {}, "aliases": aliases or {}}
+    tables.update({f"engines.{name}": table for name, table in engines.items()})
+    for name, table in tables.items():
+        if not table and not name.startswith("engines."):
+            continue
+        lines += ["", f"[{name}]"] + [f"{toml(key)} = {toml(value)}" for key, value in table.items()]
+    return "\n".join(lines) + "\n"
+
+
+def gpt2(folder):
+    """The table of a GPT-2 in a folder."""
+    return {"backend": "gpt2", "model": str(folder)}
+
+
+class Daemon:
+    """minivaultd while the `with` block lasts; `url` is where it answers."""
+
+    def __init__(self, minivaultd, folder, **keys):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "config.toml").write_text(configuration(**keys))
+        self.command = [str(minivaultd), "--config", str(self.folder / "config.toml")]
+        self.log = self.folder / "minivaultd.log"
+
+    def __enter__(self):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MINIVAULTD_")}
+        self.process = subprocess.Popen(self.command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=environment)
+        self.url = None
+        self.said = threading.Event()
+        threading.Thread(target=self.listen, daemon=True).start()
+        if not self.said.wait(PATIENCE) or self.url is None:
+            self.__exit__()
+            raise RuntimeError(f"minivaultd doesn't start; see {self.log}")
+        try:
+            wait_until_ready(self.url)
+        except Exception:
+            self.__exit__()
+            raise
+        return self
+
+    def listen(self):
+        """What it says goes into a file; the address is in the first line."""
+        with self.log.open("w") as log:
+            for line in self.process.stderr:
+                log.write(line)
+                log.flush()
+                if self.url is None:
+                    self.url = next((word for word in line.split() if word.startswith("http://")), None)
+                if self.url is not None:
+                    self.said.set()
+        self.said.set()
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def wait_until_ready(url):
+    """Until the default engine answers."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with urllib.request.urlopen(f"{url}/ready", timeout=10):
+                return
+        except (urllib.error.URLError, OSError) as error:
+            if time.monotonic() > deadline or getattr(error, "code", 503) != 503:
+                raise RuntimeError(f"minivaultd at {url} doesn't get ready: {error}") from error
+        time.sleep(0.05)
