@@ -19,7 +19,7 @@ async fn knowing_tools(text: &str) -> Daemon {
 
 #[allow(clippy::needless_pass_by_value)] // Written in place.
 fn asking(extra: Value) -> Value {
-    let mut body = json!({"messages": [{"role": "user", "content": "How is it?"}], "temperature": 0, "max_tokens": 150});
+    let mut body = json!({"messages": [{"role": "user", "content": "How is it?"}], "temperature": 0, "seed": 1, "max_tokens": 150});
     body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     body
 }

@@ -154,7 +154,7 @@ impl Search {
             // Either an object or an array is to be closed; where both brackets may come they are a string's.
             let in_string = b"}]".iter().all(|&bracket| recognizer.byte_allowed(bracket));
             let order = if in_string { ORDER_IN_STRINGS } else { ORDER };
-            let rest = (b' '..=b'~').chain(0xC2..=0xF4).chain([b'\n', b'\t', b'\r']).filter(|byte| !ORDER.contains(byte));
+            let rest = (b' '..=b'~').chain(0x80..=0xF4).chain([b'\n', b'\t', b'\r']).filter(|byte| !ORDER.contains(byte));
             let mut forks = Vec::new();
             let mut alike = 0;
             for byte in order.iter().copied().chain(rest) {
