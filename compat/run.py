@@ -35,16 +35,17 @@ class Suites:
         self.python = folder / "venv/bin/python"
 
     def openai_python(self):
-        """openai-python's own tests. They ask for models by OpenAI's names."""
+        """openai-python's own tests. They ask for models by OpenAI's names, and set no limit to what a chat answers."""
         folder = self.folder / "openai"
         tests = [f"tests/api_resources/{name}.py" for name in ("test_completions", "chat/test_completions", "test_models")]
         options = ["-o", "addopts=", "-o", "filterwarnings=default"]
-        with self.daemon("openai-python", aliases={"*": "smollm2"}) as daemon:
+        with self.daemon("openai-python", aliases={"*": "smollm2"}, context=256) as daemon:
             return self.pytest("openai-python", [*tests, *options], folder, {"TEST_API_BASE_URL": f"{daemon.url}/v1"})
 
     def langchain(self):
         """langchain-tests' integration tests for ChatOpenAI. SmolLM2's own chat template knows no tools."""
-        with self.daemon("langchain", aliases={"another-name": "smollm2"}, chat_template=str(HERE / "langchain/chat.jinja")) as daemon:
+        keys = {"context": 1024, "chat_template": str(HERE / "langchain/chat.jinja")}
+        with self.daemon("langchain", aliases={"another-name": "smollm2"}, **keys) as daemon:
             return self.pytest("langchain", [HERE / "langchain", "-o", "asyncio_mode=auto"], HERE, self.at(daemon))
 
     def llama_cpp(self):
@@ -97,7 +98,7 @@ class Suites:
 
     def daemon(self, suite, aliases=None, **more):
         """A daemon on SmolLM2. A short context keeps answers short where a test sets no limit."""
-        keys = {"engine": "smollm2", "engines": {"smollm2": {"context": 1024, **more}}, "aliases": aliases}
+        keys = {"engine": "smollm2", "engines": {"smollm2": {"context": 512, **more}}, "aliases": aliases}
         return Daemon(self.minivaultd, self.run_folder(suite), **keys)
 
     def at(self, daemon):
