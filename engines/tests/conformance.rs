@@ -35,6 +35,7 @@ fn subject(backend: &'static str, table: serde_json::Value, prompt: &str, others
         capacity: Some(7),
         variants,
         reuses_prefixes: gpt2,
+        knows_tokens_alone: true,
     }
 }
 

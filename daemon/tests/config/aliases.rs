@@ -19,6 +19,6 @@ fn an_alias_of_nothing_or_of_an_engines_own_name_is_refused() {
     Setup::file("[aliases]\nsmollm2 = \"distilgpt2\"\n").refused(&[
         "config.toml:2:11: aliases.smollm2 is \"distilgpt2\"; `smollm2` is the name of an engine, so nothing else can be called that",
     ]);
-    Setup::file("[aliases]\ngpt-4 = 4\n").refused(&["config.toml:2:9: aliases.gpt-4 is 4; it must be text"]);
+    Setup::file("[aliases]\ngpt-4 = 4\n").refused(&["config.toml:2:9: aliases.gpt-4 is 4; it must be a string"]);
     Setup::file("aliases = \"smollm2\"\n").refused(&["config.toml:1:11: aliases is \"smollm2\"; it must be a table"]);
 }

@@ -85,6 +85,7 @@ async fn a_daemon_behind_a_daemon_passes_the_conformance_kit() {
         capacity: Some(16),
         variants: Vec::new(),
         reuses_prefixes: true,
+        knows_tokens_alone: true,
     };
     check(&subject).await;
 }

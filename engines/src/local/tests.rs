@@ -69,6 +69,7 @@ async fn the_scripted_engine_passes_the_conformance_kit() {
             (Circumstance::Speculation, scripted_as(32, true, false)),
         ],
         reuses_prefixes: true,
+        knows_tokens_alone: true,
     };
     conformance::check(&subject).await;
 }

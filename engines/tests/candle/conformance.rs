@@ -27,6 +27,7 @@ fn subject(table: &serde_json::Value, prompt: &str, others: &[&str]) -> Subject 
         capacity: Some(7),
         variants: vec![(Circumstance::ChunkSize, opening(chunked))],
         reuses_prefixes: false,
+        knows_tokens_alone: true,
     }
 }
 

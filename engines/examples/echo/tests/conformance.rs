@@ -19,6 +19,8 @@ async fn echo_passes_the_conformance_kit() {
         capacity: Some(8),
         variants: Vec::new(),
         reuses_prefixes: false,
+        // It says the prompt again from its end on.
+        knows_tokens_alone: false,
     })
     .await;
 }

@@ -19,10 +19,10 @@ const THOROUGH: usize = 20_000;
 /// Turns other than the first one that the thorough search takes on one way.
 const TURNS: usize = 2;
 /// Bytes in the order in which they are tried: what closes, what comes between, the shortest values first. A number may have to be more than
-/// 0, and zeros alone would never get there.
-const ORDER: &[u8] = b"}]\",:1023456789.ntf[{-";
+/// 0, and zeros alone would never get there. Z ends a time of day, whose fractions of a second may go on for ever.
+const ORDER: &[u8] = b"}]\",:Z1023456789.ntf[{-";
 /// The same inside a string.
-const ORDER_IN_STRINGS: &[u8] = b"\"}],:1023456789.ntf[{-";
+const ORDER_IN_STRINGS: &[u8] = b"\"}],:Z1023456789.ntf[{-";
 /// Turns that are looked at in one place.
 const FORKS: usize = 8;
 /// Digits and letters among them.

@@ -120,10 +120,7 @@ fn what_a_schema_asks_in_vain_is_named() {
     check(json!(7), "neither an object nor a boolean");
     let mut deep = json!({"type": "string"});
     (0..40).for_each(|_| deep = json!({"type": "array", "items": deep}));
-    check(
-        json!({"type": "array", "items": [deep, deep], "$defs": {"a": (0..70).fold(deep, |deep, _| json!([deep]))}}),
-        "64",
-    );
+    check(json!({"type": "array", "items": [deep, deep], "$defs": {"a": (0..70).fold(deep, |deep, _| json!([deep]))}}), "64");
     check(json!({"description": "x".repeat(70_000)}), "65536");
 }
 

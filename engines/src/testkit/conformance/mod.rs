@@ -46,6 +46,8 @@ pub struct Subject {
     pub variants: Vec<(Circumstance, Open)>,
     /// Whether a prompt that starts as an earlier one did finds it in the cache.
     pub reuses_prefixes: bool,
+    /// Whether logits follow from the tokens before alone, as a network's do, and not from where the prompt ended.
+    pub knows_tokens_alone: bool,
 }
 
 /// Opens an engine.
