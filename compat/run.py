@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 import harness.suite
-from daemon import Daemon, gpt2
+from daemon import SMOLLM2, Daemon, gpt2
 from outcome import Outcome, of_junit, table
 
 HERE = Path(__file__).resolve().parent
@@ -44,9 +44,12 @@ class Suites:
 
     def langchain(self):
         """langchain-tests' integration tests for ChatOpenAI. SmolLM2's own chat template knows no tools."""
-        keys = {"context": 1024, "chat_template": str(HERE / "langchain/chat.jinja")}
-        with self.daemon("langchain", aliases={"another-name": "smollm2"}, **keys) as daemon:
-            return self.pytest("langchain", [HERE / "langchain", "-o", "asyncio_mode=auto"], HERE, self.at(daemon))
+        model = {"context": 1024, "chat_template": str(HERE / "langchain/chat.jinja")}
+        engines = {"smollm2": model, "another": {**SMOLLM2, **model}}
+        # The client keeps its connections from one test to the next, so all tests share one loop.
+        options = ["-o", "asyncio_mode=auto", "-o", "asyncio_default_test_loop_scope=session", "-o", "asyncio_default_fixture_loop_scope=session"]
+        with Daemon(self.minivaultd, self.run_folder("langchain"), engine="smollm2", engines=engines) as daemon:
+            return self.pytest("langchain", [HERE / "langchain", *options], HERE, self.at(daemon))
 
     def llama_cpp(self):
         """llama.cpp's tests of its server, each with a server of its own."""

@@ -26,4 +26,4 @@ class TestMiniVault(ChatModelIntegrationTests):
 
     @property
     def model_override_value(self):
-        return "another-name"
+        return "another"
