@@ -27,6 +27,10 @@ const ORDER_IN_STRINGS: &[u8] = b"\"}],:Z1023456789.ntf[{-";
 const FORKS: usize = 8;
 /// Digits and letters among them.
 const ALIKE: usize = 3;
+/// How many of an order's bytes come before its digits.
+const CLOSING: usize = 6;
+/// What may follow a number.
+const AFTER_NUMBERS: &[u8] = b",}]";
 
 /// Tokens that end an answer, the last one first.
 #[derive(Debug, Clone)]
@@ -153,11 +157,22 @@ impl Search {
             recognizer.trie_started("ending");
             // Either an object or an array is to be closed; where both brackets may come they are a string's.
             let in_string = b"}]".iter().all(|&bracket| recognizer.byte_allowed(bracket));
-            let order = if in_string { ORDER_IN_STRINGS } else { ORDER };
+            let (closing, values) = if in_string { ORDER_IN_STRINGS } else { ORDER }.split_at(CLOSING);
+            // A digit that can be a number's last one: a multiple of 2 goes on for ever with others.
+            let mut is_last = |digit: &&u8| {
+                let taken = recognizer.try_push_byte(**digit);
+                let last = taken && AFTER_NUMBERS.iter().any(|&byte| recognizer.byte_allowed(byte));
+                if taken {
+                    recognizer.pop_bytes(1);
+                }
+                last
+            };
+            let last = if in_string { None } else { values.iter().filter(|byte| byte.is_ascii_digit()).find(&mut is_last) };
             let rest = (b' '..=b'~').chain(0x80..=0xF4).chain([b'\n', b'\t', b'\r']).filter(|byte| !ORDER.contains(byte));
             let mut forks = Vec::new();
             let mut alike = 0;
-            for byte in order.iter().copied().chain(rest) {
+            let others = values.iter().filter(|byte| Some(*byte) != last);
+            for byte in closing.iter().chain(last).chain(others).copied().chain(rest) {
                 let one_of_many = byte.is_ascii_digit() || !ORDER.contains(&byte);
                 if (!one_of_many || alike < ALIKE) && recognizer.try_push_byte(byte) {
                     recognizer.pop_bytes(1);
