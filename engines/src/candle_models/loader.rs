@@ -95,10 +95,7 @@ impl CandleLoader {
         let config = checkpoint.config(fingerprint)?;
         let mut architecture =
             Architecture::new(&config).map_err(|cause| format!("{}: {cause}", checkpoint.path("config.json").display()))?;
-        architecture.end_tokens.extend(checkpoint.end_tokens_of_generation(fingerprint)?);
-        architecture.end_tokens.retain(|&token| (token as usize) < architecture.vocabulary);
-        architecture.end_tokens.sort_unstable();
-        architecture.end_tokens.dedup();
+        architecture.end_tokens = checkpoint.end_tokens(&architecture.end_tokens, architecture.vocabulary, fingerprint)?;
         Ok(architecture)
     }
 

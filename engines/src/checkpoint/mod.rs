@@ -45,13 +45,21 @@ impl<'a> Checkpoint<'a> {
         self.json(CONFIG, fingerprint)?.ok_or_else(|| format!("{} is not there", self.path(CONFIG).display()))
     }
 
-    /// The end tokens that `generation_config.json` names besides those of `config.json`.
+    /// The end tokens of `config.json` and those that `generation_config.json` names besides, in order, of a network that knows `limit` tokens.
     ///
     /// # Errors
     /// A sentence naming the file.
-    pub(crate) fn end_tokens_of_generation(&self, fingerprint: &mut Fingerprint) -> Result<Vec<TokenId>, String> {
-        let Some(generation) = self.json(GENERATION, fingerprint)? else { return Ok(Vec::new()) };
-        end_tokens(generation.get("eos_token_id")).map_err(|cause| format!("{}: {cause}", self.path(GENERATION).display()))
+    pub(crate) fn end_tokens(&self, of_config: &[TokenId], limit: usize, fingerprint: &mut Fingerprint) -> Result<Vec<TokenId>, String> {
+        let mut all = of_config.to_vec();
+        if let Some(generation) = self.json(GENERATION, fingerprint)? {
+            let named = end_tokens(generation.get("eos_token_id"));
+            all.extend(named.map_err(|cause| format!("{}: {cause}", self.path(GENERATION).display()))?);
+        }
+        // Transformers writes GPT-2's own 50256 into the files of small models, too; a token that isn't there ends nothing.
+        all.retain(|&token| (token as usize) < limit);
+        all.sort_unstable();
+        all.dedup();
+        Ok(all)
     }
 
     /// The vocabulary with its chat template, and a hash of the files it was made of. `limit` is the number of tokens that the network knows.

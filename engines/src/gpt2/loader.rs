@@ -102,11 +102,7 @@ impl Gpt2Loader {
         let config = checkpoint.config(fingerprint)?;
         let mut architecture =
             Architecture::new(&config).map_err(|cause| format!("{}: {cause}", checkpoint.path("config.json").display()))?;
-        architecture.end_tokens.extend(checkpoint.end_tokens_of_generation(fingerprint)?);
-        // Transformers writes GPT-2's own 50256 into the files of small models, too; a token that isn't there ends nothing.
-        architecture.end_tokens.retain(|&token| (token as usize) < architecture.vocabulary);
-        architecture.end_tokens.sort_unstable();
-        architecture.end_tokens.dedup();
+        architecture.end_tokens = checkpoint.end_tokens(&architecture.end_tokens, architecture.vocabulary, fingerprint)?;
         Ok(architecture)
     }
 

@@ -162,23 +162,3 @@ fn dequantised(path: &Path) -> (llama::Llama, llama::Config) {
     let weights = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
     (llama::Llama::load(weights, &config).unwrap(), config)
 }
-
-/// Not a test of anything: `--ignored --nocapture` prints the speed.
-#[test]
-#[ignore = "it measures"]
-fn speed() {
-    let Some(file) = path_from_environment("MINIVAULT_TEST_SMOLLM2") else { return };
-    let begin = std::time::Instant::now();
-    with_model(&file, |_, _, model| {
-        println!("loaded after {:?}", begin.elapsed());
-        for _ in 0..3 {
-            model.release(minivault_engines::model::Slot(0));
-            let begin = std::time::Instant::now();
-            step(model, 0, &[100; 128], Rows::Last);
-            println!("prefill {:.1} tokens/s", 128.0 / begin.elapsed().as_secs_f64());
-            let begin = std::time::Instant::now();
-            (0..32).for_each(|token| drop(step(model, 0, &[token + 100], Rows::Last)));
-            println!("decode {:.1} tokens/s", 32.0 / begin.elapsed().as_secs_f64());
-        }
-    });
-}
