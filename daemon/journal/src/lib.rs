@@ -3,9 +3,12 @@
 //! [`Journal`] hands out [`Place`]s before the work begins and writes each [`Record`] with one `write(2)` on one thread; who waits for
 //! [`Written`] knows that the kernel has the whole line. [`record`] says what a line holds, [`file`] keeps the file whole.
 
+pub mod chain;
 mod file;
 mod journal;
+pub mod reading;
 mod record;
+pub mod segment;
 
 pub use file::JournalFile;
 pub use journal::{Journal, JournalError, Place, Written};
