@@ -1,7 +1,8 @@
 //! The interaction log: one JSON object a line, appended and never changed.
 //!
 //! [`Journal`] hands out [`Place`]s before the work begins and writes each [`Record`] with one `write(2)` on one thread; who waits for
-//! [`Written`] knows that the kernel has the whole line. [`record`] says what a line holds, [`file`] keeps the file whole.
+//! [`Written`] knows that the kernel has the whole line. [`record`] says what a line holds, [`file`] keeps the file whole. [`segment`] knows the
+//! files that a log consists of, [`chain`] makes changes in them evident.
 
 pub mod chain;
 mod file;
