@@ -168,6 +168,7 @@ impl Sampling {
             repetition_penalty: self.repetition_penalty,
             seed: self.seed,
             stop: self.stop(),
+            deterministic: None,
             echo: None,
         }
     }

@@ -8,6 +8,8 @@
 //! - [`daemon`]: opens everything, serves, and closes everything in order
 //! - [`eval`]: `minivaultd eval`, what an engine makes of a text
 //! - [`listener`]: TCP and Unix sockets
+//! - [`normalized`]: a request as the log keeps it, and back
+//! - [`replay`]: interactions run again and compared
 //! - [`body`]: JSON bodies, and what is wrong with them
 //! - `openapi`: `/openapi.json`, put together from what stands beside each route
 //!
@@ -24,7 +26,9 @@ pub mod interaction;
 pub mod lease;
 pub mod listener;
 mod nearest;
+pub mod normalized;
 mod openapi;
+pub mod replay;
 pub mod routes;
 pub mod server;
 

@@ -55,6 +55,7 @@ pub enum JournalError {
 
 /// An open log with its writing thread.
 pub struct Journal {
+    path: PathBuf,
     sender: Mutex<Option<mpsc::Sender<Entry>>>,
     places: usize,
     failing: Arc<Mutex<Option<Failing>>>,
@@ -93,7 +94,7 @@ impl Journal {
         let writer = Writer { file, seq, receiver, failing: failing.clone(), written: written.clone() };
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run());
         let thread = thread.map_err(|cause| JournalError::Unusable { path: path.to_owned(), cause: Arc::new(cause) })?;
-        Ok(Self { sender: Mutex::new(Some(sender)), places, failing, written, writer: Mutex::new(Some(thread)) })
+        Ok(Self { path: path.to_owned(), sender: Mutex::new(Some(sender)), places, failing, written, writer: Mutex::new(Some(thread)) })
     }
 
     /// Reserves room for one record, before the work begins.
@@ -111,6 +112,11 @@ impl Journal {
             mpsc::error::TrySendError::Full(_) => JournalError::Full { places: self.places },
             mpsc::error::TrySendError::Closed(_) => JournalError::Closed,
         })
+    }
+
+    /// The active file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Lines written since it was opened.
@@ -205,7 +211,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Outcome, TokenUsage};
+    use crate::record::{Computation, Outcome, TokenUsage};
 
     fn record(prompt: &str) -> Record {
         Record {
@@ -214,12 +220,14 @@ mod tests {
             response: "b\n".into(),
             tool_calls: Vec::new(),
             id: "an-id".into(),
+            replay_of: None,
             seq: 0,
             endpoint: "/generate".into(),
             model: "m".into(),
             backend: "scripted".into(),
             fingerprint: "f".into(),
             determinism: "bitwise".into(),
+            computation: Computation::default(),
             seed: 7,
             request: serde_json::json!({"max_tokens": 3}),
             prompt_token_ids: vec![1],

@@ -2,7 +2,7 @@
 //!
 //! [`Journal`] hands out [`Place`]s before the work begins and writes each [`Record`] with one `write(2)` on one thread; who waits for
 //! [`Written`] knows that the kernel has the whole line. [`record`] says what a line holds, [`file`] keeps the file whole. [`segment`] knows the
-//! files that a log consists of, [`chain`] makes changes in them evident.
+//! files that a log consists of, [`chain`] makes changes in them evident. [`reading`] finds lines in them and verifies them.
 
 pub mod chain;
 mod file;
@@ -13,4 +13,4 @@ pub mod segment;
 
 pub use file::JournalFile;
 pub use journal::{Journal, JournalError, Place, Written};
-pub use record::{Outcome, Record, TokenUsage};
+pub use record::{Computation, Outcome, Record, TokenUsage};

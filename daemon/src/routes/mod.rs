@@ -1,5 +1,6 @@
 //! The routes: what each answers, and what all of them share.
 
+mod interactions;
 mod llama_server;
 mod models;
 mod native;
@@ -16,6 +17,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use minivault_journal::Journal;
+use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -25,6 +27,9 @@ use crate::config::GenerationSettings;
 use crate::engine_table::EngineTable;
 use crate::error::ApiError;
 use crate::openapi;
+
+/// Requests that read the log at once; a search through a long one keeps a core busy.
+const READERS: usize = 2;
 
 /// What every route works with. Clones share it.
 #[derive(Clone)]
@@ -40,6 +45,8 @@ pub struct Shared {
     pub generation: GenerationSettings,
     /// What a request may hold.
     pub limits: Limits,
+    /// Lets few read the log at once.
+    pub readers: Arc<Semaphore>,
     /// When the daemon started, in seconds since 1970.
     pub started: i64,
     draining: AtomicBool,
@@ -66,7 +73,8 @@ impl App {
     /// All that the routes need.
     pub fn new(engines: Arc<EngineTable>, journal: Arc<Journal>, generation: GenerationSettings, limits: Limits) -> Self {
         let started = jiff::Timestamp::now().as_second();
-        Self(Arc::new(Shared { engines, journal, generation, limits, started, draining: AtomicBool::new(false) }))
+        let readers = Arc::new(Semaphore::new(READERS));
+        Self(Arc::new(Shared { engines, journal, generation, limits, readers, started, draining: AtomicBool::new(false) }))
     }
 
     /// From now on new work is refused.
@@ -106,6 +114,11 @@ pub(crate) fn documented() -> OpenApiRouter<App> {
         .routes(routes!(models::retrieve))
         .routes(routes!(tokens::tokenize))
         .routes(routes!(tokens::detokenize))
+        .routes(routes!(interactions::list))
+        .routes(routes!(interactions::stats))
+        .routes(routes!(interactions::verify))
+        .routes(routes!(interactions::show))
+        .routes(routes!(interactions::replay))
         .merge(as_llama_server())
         .routes(routes!(status::health))
         .routes(routes!(status::ready))

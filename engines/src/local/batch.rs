@@ -117,13 +117,29 @@ impl Batch {
         }
     }
 
-    /// Whether nothing can be done until something arrives. Texts that are being read may hold every slot meanwhile.
+    /// Whether nothing can be done until something arrives. Texts that are being read may hold slots meanwhile.
     fn is_idle(&self) -> bool {
-        let all_held = !self.slots.any_free();
         self.running.is_empty()
             && self.embeddings.is_empty()
-            && (self.waiting.is_empty() || all_held)
-            && self.readings.iter().all(|job| all_held && job.reading.slot.is_none())
+            && !self.waiting.front().is_some_and(|next| self.has_room_for(next))
+            && !self.readings.iter().any(|job| self.may_read(job))
+    }
+
+    /// Whether a request can be given a slot: one that must be alone needs all of them free, and beside it there is none for others.
+    fn has_room_for(&self, sequence: &Sequence) -> bool {
+        let free = self.slots.count_free();
+        if sequence.is_alone() { free == self.limits.slots } else { free > 0 && !self.is_for_one_alone() }
+    }
+
+    /// Whether what runs must be alone.
+    fn is_for_one_alone(&self) -> bool {
+        self.running.iter().any(|running| running.sequence.is_alone())
+    }
+
+    /// Whether a text can be read further. None is begun while a request waits until it is alone.
+    fn may_read(&self, job: &ReadJob) -> bool {
+        let others_wait = || self.waiting.front().is_some_and(Sequence::is_alone);
+        !self.is_for_one_alone() && (job.reading.slot.is_some() || self.slots.any_free() && !others_wait())
     }
 
     fn take(&mut self, job: Job, model: &mut dyn Model) {
@@ -152,11 +168,11 @@ impl Batch {
         }
     }
 
-    /// Gives free slots to those that wait, first come, first served. Of several answers to one request the first reads the prompt; slots are
+    /// Gives free slots to those that wait, first come, first served: behind one that must be alone all others wait. Of several answers to one request the first reads the prompt; slots are
     /// kept for the others meanwhile.
     fn join(&mut self, model: &mut dyn Model) {
         let mut place = 0;
-        while place < self.waiting.len().min(self.slots.count_free()) {
+        while place < self.waiting.len().min(self.slots.count_free()) && self.has_room_for(&self.waiting[place]) {
             if family::waits(&self.waiting[place], self.running.iter().map(|running| &running.sequence)) {
                 place += 1;
                 continue;
@@ -172,6 +188,9 @@ impl Batch {
     /// Computes one embedding; the others wait for their turn between the steps.
     fn embed(&mut self, model: &mut dyn Model) {
         self.embeddings.retain(|job| !job.answer.is_closed());
+        if self.is_for_one_alone() {
+            return;
+        }
         if let Some(EmbedJob { tokens, answer, .. }) = self.embeddings.pop_front() {
             let turn = self.turn.taken();
             let embedding = model.embed(&tokens).map(|vector| Embedding { vector: of_length_one(vector), tokens: tokens.len() });
@@ -183,7 +202,8 @@ impl Batch {
 
     /// Takes one of the texts that are read a few tokens further, in a slot of its own.
     fn read(&mut self, model: &mut dyn Model) {
-        let Some(ReadJob { mut reading, answer }) = self.readings.pop_front() else { return };
+        let Some(place) = self.readings.iter().position(|job| self.may_read(job)) else { return };
+        let Some(ReadJob { mut reading, answer }) = self.readings.remove(place) else { return };
         let Some(slot) = reading.slot.take().or_else(|| Some(self.slots.take(&[], std::iter::empty(), model)?.slot)) else {
             self.readings.push_back(ReadJob { reading, answer });
             return;

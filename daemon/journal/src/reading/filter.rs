@@ -38,7 +38,11 @@ pub struct TextPattern(Pattern);
 #[derive(Debug, Clone)]
 enum Pattern {
     /// These characters; and how they are spelt within a line.
-    Literal { text: Finder<'static>, spelt: Finder<'static>, is_ascii: bool },
+    Literal {
+        text: Finder<'static>,
+        spelt: Finder<'static>,
+        is_ascii: bool,
+    },
     Expression(Regex),
 }
 

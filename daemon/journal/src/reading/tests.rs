@@ -152,7 +152,8 @@ fn a_compressed_file_is_read_without_an_index_and_with_a_wrong_one() {
     let folder = Folder::new();
     let index = format!("{}.gz.index", folder.segment(1));
     let right = std::fs::read_to_string(folder.path(&index)).unwrap();
-    let without = |left_out: usize| right.lines().enumerate().filter(|(at, _)| *at != left_out).map(|(_, line)| format!("{line}\n")).collect();
+    let without =
+        |left_out: usize| right.lines().enumerate().filter(|(at, _)| *at != left_out).map(|(_, line)| format!("{line}\n")).collect();
     let mut wrong: Vec<String> = (0..right.lines().count()).map(without).collect();
     wrong.extend([String::new(), "nonsense\n".into(), right.replace("\"offset\":0", "\"offset\":1")]);
     for wrong in wrong {
@@ -224,7 +225,10 @@ fn numbers_by_model_and_day() {
     let mut stats = folder.reader().stats(&Filter::default(), || true).unwrap();
     assert_eq!((stats.next, stats.rows.iter().map(|row| row.requests).sum::<u64>()), (None, 100));
     let models = stats.by_model();
-    assert_eq!(models.iter().map(|row| (&*row.model, row.requests, row.completion_tokens)).collect::<Vec<_>>(), [("even", 50, 250), ("odd", 50, 250)]);
+    assert_eq!(
+        models.iter().map(|row| (&*row.model, row.requests, row.completion_tokens)).collect::<Vec<_>>(),
+        [("even", 50, 250), ("odd", 50, 250)]
+    );
     assert!((models[0].tokens_per_second - 100.0).abs() < 1e-9 && (models[0].ttft_ms - 10.0).abs() < 0.2, "{models:?}");
     // Counted in parts, it comes to the same.
     let newer = folder.reader().stats(&Filter { after: Some(50), ..Filter::default() }, || true).unwrap();
