@@ -128,3 +128,90 @@ fn tool_choice(choice: &Value) -> Result<ToolChoice, String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use minivault_engines::chat::ToolCall;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A request of each kind; the seed and the room for the answer are settled, as the log has them.
+    fn requests() -> impl Strategy<Value = GenerateRequest> {
+        let call = (".*", "[a-z]{1,8}", ".*").prop_map(|(id, name, arguments)| ToolCall { id, name, arguments });
+        let message = ("[a-z]{1,9}", ".*", prop::collection::vec(call, 0..2), prop::option::of(".*"));
+        let message = message.prop_map(|(role, content, tool_calls, tool_call_id)| ChatMessage { role, content, tool_calls, tool_call_id });
+        let tools = prop::collection::vec(".*".prop_map(|name| json!({"type": "function", "function": {"name": name}})), 0..3);
+        let prompt = prop_oneof![
+            ".*".prop_map(Prompt::Text),
+            prop::collection::vec(any::<TokenId>(), 0..9).prop_map(Prompt::Tokens),
+            (prop::collection::vec(message, 0..4), tools).prop_map(|(messages, tools)| Prompt::Chat { messages, tools }),
+        ];
+        let max_tokens = prop_oneof![
+            any::<u32>().prop_map(|tokens| MaxTokens::Exactly(tokens as usize)),
+            (1..=u32::MAX).prop_map(|tokens| MaxTokens::AtMost(tokens as usize)),
+            Just(MaxTokens::Remaining),
+        ];
+        let number = || any::<f32>().prop_filter("JSON has no other numbers", |number| number.is_finite());
+        let numbers = (number(), number(), number(), number(), number(), number());
+        let sampling = (prop::collection::vec((any::<TokenId>(), number()), 0..4), numbers, any::<u32>(), any::<u64>());
+        let sampling = sampling.prop_map(|(logit_bias, numbers, top_k, seed)| {
+            let (repetition_penalty, presence_penalty, frequency_penalty, temperature, top_p, min_p) = numbers;
+            let (top_k, seed) = (top_k as usize, Some(seed));
+            Sampling { logit_bias, repetition_penalty, presence_penalty, frequency_penalty, temperature, top_k, top_p, min_p, seed }
+        });
+        let constraint = prop_oneof![
+            Just(None),
+            Just(Some(Constraint::JsonObject)),
+            ".*".prop_map(|title| Some(Constraint::JsonSchema(json!({"title": title, "type": "object"})))),
+            ".*".prop_map(|grammar| Some(Constraint::Grammar(grammar))),
+            ".*".prop_map(|regex| Some(Constraint::Regex(regex))),
+        ];
+        let choice =
+            prop_oneof![Just(ToolChoice::Auto), Just(ToolChoice::None), Just(ToolChoice::Required), ".*".prop_map(ToolChoice::Named),];
+        let rest = (prop::collection::vec(".*", 0..3), prop::option::of(0..20usize), constraint, choice, any::<bool>());
+        (prompt, max_tokens, sampling, rest).prop_map(
+            |(prompt, max_tokens, sampling, (stop, logprobs, constraint, tool_choice, deterministic))| {
+                // Without tools there is nothing to choose.
+                let has_tools = matches!(&prompt, Prompt::Chat { tools, .. } if !tools.is_empty());
+                let tool_choice = if has_tools { tool_choice } else { ToolChoice::Auto };
+                GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint, tool_choice, deterministic }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_asked_is_read_from_the_log_again(request in requests()) {
+            let mut object = normalize(&request);
+            // As the interaction does once the engine has settled them; an upstream server settles no room.
+            object.insert("max_tokens".into(), match request.max_tokens {
+                MaxTokens::Exactly(tokens) | MaxTokens::AtMost(tokens) => tokens.into(),
+                MaxTokens::Remaining => 0.into(),
+            });
+            object.insert("seed".into(), request.sampling.seed.into());
+            // Through text, as in the log, and with what the route adds.
+            object.insert("stream".into(), true.into());
+            let text = serde_json::to_string(&object).unwrap();
+            let prompt = if let Prompt::Text(text) = &request.prompt { text } else { "rendered" };
+            let restored = restore(&serde_json::from_str(&text).unwrap(), prompt).unwrap();
+            prop_assert_eq!(restored, request);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        let whole = normalize(&GenerateRequest::text("a", MaxTokens::Exactly(1)));
+        let check = |change: &dyn Fn(&mut Map<String, Value>), words: &str| {
+            let mut object = whole.clone();
+            object.insert("max_tokens".into(), 1.into());
+            change(&mut object);
+            let error = restore(&object, "a").unwrap_err();
+            assert!(error.contains(words), "{error}");
+        };
+        check(&|object| drop(object.remove("max_tokens")), "`max_tokens` is missing");
+        check(&|object| drop(object.remove("top_p")), "missing field `top_p`");
+        check(&|object| drop(object.insert("stop".into(), 7.into())), "`stop`: invalid type");
+        check(&|object| drop(object.insert("tool_choice".into(), 7.into())), "`tool_choice` is 7");
+    }
+}

@@ -5,7 +5,7 @@
 
 mod comparison;
 
-use minivault_engines::{Determinism, EngineInfo, GenerateRequest, TextEngine};
+use minivault_engines::{Determinism, EngineInfo, GenerateRequest};
 use minivault_journal::{Computation, Outcome, Record};
 use minivault_wire::interactions::ReplayAnswer;
 use serde_json::{Map, Value};

@@ -39,7 +39,8 @@ async fn follow(source: &Source<'_>, arguments: &List, output: &mut Output) -> R
     first.lines.iter().rev().try_for_each(|line| print(line, arguments.json, output))?;
     // Of all lines, wanted or not: the search begins behind them.
     let newest = source.page(&Wanted::default(), Part::default(), 1).await?;
-    let mut seen = newest.lines.first().and_then(|line| number(line)).unwrap_or(0).max(first.lines.first().and_then(|line| number(line)).unwrap_or(0));
+    let mut seen =
+        newest.lines.first().and_then(|line| number(line)).unwrap_or(0).max(first.lines.first().and_then(|line| number(line)).unwrap_or(0));
     loop {
         tokio::time::sleep(FOLLOWING).await;
         let mut part = Part { before: None, after: Some(seen) };
