@@ -149,6 +149,9 @@ pub struct Sampling {
     /// The same seed gives the same answer
     #[arg(short, long, value_name = "N")]
     pub seed: Option<u64>,
+    /// Insist on an answer that the same request and seed give again; refused by engines that promise nothing
+    #[arg(long)]
+    pub deterministic: bool,
     /// End the answer before this text; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub stop: Vec<String>,
@@ -176,7 +179,7 @@ impl Sampling {
             repetition_penalty: self.repetition_penalty,
             seed: self.seed,
             stop: self.stop(),
-            deterministic: None,
+            deterministic: self.deterministic.then_some(true),
             echo: None,
         }
     }
@@ -194,6 +197,7 @@ impl Sampling {
             repetition_penalty: self.repetition_penalty,
             seed: self.seed,
             stop: self.stop(),
+            deterministic: self.deterministic.then_some(true),
             stream: Some(true),
             stream_options: Some(StreamOptions { include_usage: true }),
             ..ChatBody::default()

@@ -7,7 +7,7 @@ mod comparison;
 
 use minivault_engines::{Determinism, EngineInfo, GenerateRequest};
 use minivault_journal::{Computation, Outcome, Record};
-use minivault_wire::interactions::ReplayAnswer;
+use minivault_wire::interactions::{ReplayAnswer, Verdict};
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
@@ -57,6 +57,7 @@ impl Recorded {
         let name = engine.unwrap_or_else(|| record.model.clone());
         let promised = app.engines.find(Some(&name)).await?.info().determinism;
         // Alone, if that is what the engine's promise takes; refused where it has none, which nobody has asked for here.
+        let was_alone = request.deterministic;
         request.deterministic = promised == Determinism::Serial;
         let question = Question {
             id: uuid::Uuid::now_v7().to_string(),
@@ -75,6 +76,9 @@ impl Recorded {
         let vocabulary = Vocabulary::compared(engine, &record, &interaction.prompt_tokens).await;
         let comparison = Comparison::of(engine, &record, &answered, vocabulary).await;
         notes.extend(comparison.notes);
+        if comparison.verdict == Verdict::Differs && promised == Determinism::Serial && !was_alone {
+            notes.push("the recorded request didn't say `deterministic`; beside others this engine promises nothing".into());
+        }
         if tool_calls.len() != record.tool_calls.len() {
             notes.push(format!("{} tools were called then, {} now", record.tool_calls.len(), tool_calls.len()));
         }

@@ -34,13 +34,12 @@ pub async fn run(source: &Source<'_>, arguments: &List, output: &mut Output) -> 
 
 /// The newest ones, the oldest of them first, and then each new one.
 async fn follow(source: &Source<'_>, arguments: &List, output: &mut Output) -> Result<(), Failure> {
-    let mut first = source.page(&arguments.wanted, Part::default(), arguments.limit.clamp(1, PAGE)).await?;
-    first.lines.truncate(arguments.limit);
-    first.lines.iter().rev().try_for_each(|line| print(line, arguments.json, output))?;
-    // Of all lines, wanted or not: the search begins behind them.
-    let newest = source.page(&Wanted::default(), Part::default(), 1).await?;
-    let mut seen =
-        newest.lines.first().and_then(|line| number(line)).unwrap_or(0).max(first.lines.first().and_then(|line| number(line)).unwrap_or(0));
+    // Of all lines, wanted or not: the search for more begins behind them.
+    let newest = source.page(&Wanted::default(), Part::default(), 1).await?.lines;
+    let mut first = source.page(&arguments.wanted, Part::default(), arguments.limit.clamp(1, PAGE)).await?.lines;
+    first.truncate(arguments.limit);
+    first.iter().rev().try_for_each(|line| print(line, arguments.json, output))?;
+    let mut seen = [&newest, &first].iter().filter_map(|lines| number(lines.first()?)).max().unwrap_or(0);
     loop {
         tokio::time::sleep(FOLLOWING).await;
         let mut part = Part { before: None, after: Some(seen) };

@@ -131,8 +131,31 @@ struct State {
     chain: Chain,
     /// Whether a line with a chain has been seen.
     chained: bool,
-    /// A line without a chain behind one that has one, until the next line's chain tells whether it was written so: an older daemon may have.
-    unsure: Option<Fault>,
+    /// The last line, if it has no chain, until the next line's chain tells whether it was written so: an older daemon may have.
+    unsure: Option<Unchained>,
+}
+
+/// A line without a chain.
+struct Unchained {
+    /// What is told of it if it was written with one.
+    fault: Fault,
+    /// Before it.
+    previous: Chain,
+    line: Vec<u8>,
+    /// Lines before it have one.
+    after_chained: bool,
+}
+
+impl Unchained {
+    /// Whether the next line, whose chain doesn't follow from this one as it stands, follows from what it was before its chain was damaged.
+    fn was_damaged(&self, next: &[u8]) -> bool {
+        let Some(content) = self.line.len().checked_sub(chain::FIELD_LENGTH).and_then(|length| self.line.get(..length)) else {
+            return false;
+        };
+        let before = chain::link(&self.previous, &[content, b"}"].concat());
+        let Followed { computed, told } = chain::follow(&before, next);
+        told == Some(computed)
+    }
 }
 
 impl State {
@@ -159,8 +182,12 @@ impl State {
                 _ => Err((None, FaultKind::Torn)),
             };
             if let Err((seq, kind)) = outcome {
-                // Where it was doubtful whether the line before is as it was written, this one has shown that it isn't.
-                self.seen.fault = self.unsure.take().filter(|_| kind == FaultKind::Changed).or_else(|| fault(seq, kind));
+                // Where it was doubtful whether the line before is as it was written, this one may have shown that it isn't.
+                let before = self
+                    .unsure
+                    .take()
+                    .filter(|before| kind == FaultKind::Changed && (before.after_chained || before.was_damaged(line_without_break(&line))));
+                self.seen.fault = before.map(|before| before.fault).or_else(|| fault(seq, kind));
                 return Ok(());
             }
             self.seen.lines += 1;
@@ -181,11 +208,13 @@ impl State {
                 self.seen.chain = Some(blake3::Hash::from_bytes(told).to_hex().to_string());
             }
             None => {
+                let fault = Fault { file: path.to_owned(), line: number, seq, kind: FaultKind::Unchained };
+                // Of several, the first one behind a line with a chain is the doubtful one.
+                if self.unsure.as_ref().is_none_or(|before| !before.after_chained) {
+                    self.unsure = Some(Unchained { fault, previous: self.chain, line: line.to_vec(), after_chained: self.chained });
+                }
                 self.chain = computed;
                 self.seen.without_chain += 1;
-                if self.chained && self.unsure.is_none() {
-                    self.unsure = Some(Fault { file: path.to_owned(), line: number, seq, kind: FaultKind::Unchained });
-                }
             }
         }
         if !is_an_object(line) {
@@ -202,11 +231,14 @@ impl State {
 
     /// The end of the log.
     fn conclude(mut self) -> Verification {
-        if let (None, Some(unsure)) = (&self.seen.fault, self.unsure) {
-            self.seen.fault = Some(unsure);
-        }
+        let unsure = self.unsure.filter(|unsure| unsure.after_chained).map(|unsure| unsure.fault);
+        self.seen.fault = self.seen.fault.or(unsure);
         self.seen
     }
+}
+
+fn line_without_break(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\n").unwrap_or(line)
 }
 
 fn is_an_object(line: &[u8]) -> bool {
