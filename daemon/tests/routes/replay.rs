@@ -28,9 +28,11 @@ fn with_another_weight(folder: &Path) -> tempfile::TempDir {
     copy
 }
 
-fn daemon(models: &[(&'static str, &'static str, Value)], log: Option<&Path>) -> Daemon {
-    let engine = |(backend, name, table): &(&str, &str, Value)| settings_with(&Engines::builtin(), backend, name, table);
-    Daemon::of(log, models.iter().map(engine).collect(), 256)
+/// One engine, opened.
+async fn daemon(backend: &str, table: Value, log: Option<&Path>) -> Daemon {
+    let daemon = Daemon::of(log, vec![settings_with(&Engines::builtin(), backend, "real", &table)], 256);
+    daemon.app.engines.open_default().await.unwrap();
+    daemon
 }
 
 /// A request of another kind for each number.
@@ -57,7 +59,7 @@ async fn a_hundred_interactions_under_load_are_identical_when_they_are_run_again
     }
     for folder in folders {
         let table = json!({"model": folder, "slots": 8, "queue": 128});
-        let daemon = daemon(&[("gpt2", "gpt2", table)], None);
+        let daemon = daemon("gpt2", table, None).await;
         let asked = join_all((0..100).map(async |number| {
             let (path, body) = request(number);
             let (status, answer) = daemon.ask(path, &body).await;
@@ -81,13 +83,13 @@ async fn a_hundred_interactions_under_load_are_identical_when_they_are_run_again
 async fn one_changed_weight_is_another_model() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log.jsonl");
-    let before = daemon(&[("gpt2", "gpt2", json!({"model": tiny()}))], Some(&log));
+    let before = daemon("gpt2", json!({"model": tiny()}), Some(&log)).await;
     let (_, answer) = before.ask("/generate", &json!({"prompt": "Hello", "max_tokens": 12})).await;
     let path = format!("/interactions/{}/replay", answer["id"].as_str().unwrap());
     before.app.journal.close();
     drop(before);
     let changed = with_another_weight(&tiny());
-    let after = daemon(&[("gpt2", "gpt2", json!({"model": changed.path()}))], Some(&log));
+    let after = daemon("gpt2", json!({"model": changed.path()}), Some(&log)).await;
     let (status, answer) = after.ask(&path, &json!({})).await;
     assert_eq!((status, &answer["same_model"]), (StatusCode::OK, &json!(false)), "{answer}");
     assert!(answer["notes"][0].as_str().unwrap().starts_with("the model is another one: its fingerprint was "), "{answer}");
@@ -101,7 +103,7 @@ async fn what_llama_cpp_answers_to_a_deterministic_request_is_identical_again() 
         return;
     };
     let table = json!({"model": Path::new(&folder).join("tarotble-f32.gguf"), "slots": 4, "queue": 32, "threads": 1});
-    let daemon = daemon(&[("llama-cpp", "llama", table)], None);
+    let daemon = daemon("llama-cpp", table, None).await;
     join_all((0..16).map(async |number| {
         let body = json!({"prompt": "The best thing", "max_tokens": 16, "seed": number, "deterministic": number % 2 == 0});
         daemon.ask("/generate", &body).await
