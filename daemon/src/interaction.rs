@@ -13,11 +13,12 @@ use minivault_engines::generation::{Finish, FinishReason};
 use minivault_engines::{
     Constraint, EngineError, EngineInfo, GenerateRequest, Generation, MaxTokens, Prompt, TextEvent, Token, ToolCallPiece, ToolChoice, Usage,
 };
-use minivault_journal::{Outcome, Place, Record, TokenUsage};
+use minivault_journal::{Kept, Outcome, Place, Record, Recording, TokenUsage};
 use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
 use crate::lease::Lease;
+use crate::logging::Wish;
 use crate::routes::App;
 
 /// The status in the log when the client left before the end, as nginx counts it.
@@ -60,6 +61,9 @@ pub struct Interaction {
     pub prompt: Arc<str>,
     /// The tools called so far.
     tool_calls: Vec<ToolCall>,
+    /// Whether its line should be in the log and isn't.
+    pub dropped: bool,
+    wish: Wish,
 }
 
 /// What the record needs until the end.
@@ -127,6 +131,7 @@ impl Interaction {
             return Err(ApiError::draining());
         }
         requests.iter().try_for_each(GenerateRequest::check)?;
+        let wish = Wish::of_this_request();
         let engine = app.engines.find(model.as_deref()).await?;
         // That may have taken as long as a model takes to load.
         if app.is_draining() {
@@ -134,7 +139,8 @@ impl Interaction {
         }
         let mut begun = Vec::with_capacity(requests.len() * choices);
         for request in requests {
-            let places = (0..choices).map(|_| app.journal.reserve()).collect::<Result<Vec<_>, _>>()?;
+            let place = |_| if wish.off { Ok(app.journal.unlogged()) } else { app.journal.reserve() };
+            let places = (0..choices).map(place).collect::<Result<Vec<_>, _>>()?;
             let normalized = normalize(&request);
             let generations = engine.choices(request, choices).await?;
             let together = places.into_iter().zip(generations);
@@ -173,11 +179,27 @@ impl Interaction {
                 error: None,
                 ttft_ms: None,
                 duration_ms: 0.0,
+                record: Recording::Full,
+                redacted: false,
+                token_hashes: None,
             });
             let (seed, prompt) = (beginning.seed, beginning.prompt_text.clone());
             let open = Some(Open { place, record, started });
             let (handle, engine) = (engine.clone(), info.clone());
-            Self { generation, handle, open, unshown: Vec::new(), end: None, id: id.clone(), engine, seed, prompt, tool_calls: Vec::new() }
+            Self {
+                generation,
+                handle,
+                open,
+                unshown: Vec::new(),
+                end: None,
+                id: id.clone(),
+                engine,
+                seed,
+                prompt,
+                tool_calls: Vec::new(),
+                dropped: false,
+                wish: wish.clone(),
+            }
         });
         Ok(interactions.collect())
     }
@@ -292,7 +314,10 @@ impl Interaction {
         }
         record.tool_calls = self.tool_calls.iter().map(as_logged).collect();
         (record.finish_reason, record.status, record.error, record.duration_ms) = (outcome, status, error, milliseconds(started));
-        place.write(*record).wait().await?;
+        if place.write(*record).wait().await? == Kept::Dropped {
+            self.dropped = true;
+            self.wish.note_dropped();
+        }
         Ok(())
     }
 }

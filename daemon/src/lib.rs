@@ -8,6 +8,7 @@
 //! - [`daemon`]: opens everything, serves, and closes everything in order
 //! - [`eval`]: `minivaultd eval`, what an engine makes of a text
 //! - [`listener`]: TCP and Unix sockets
+//! - `logging`: what a request says of its own place in the log
 //! - [`body`]: JSON bodies, and what is wrong with them
 //! - `openapi`: `/openapi.json`, put together from what stands beside each route
 //!
@@ -23,6 +24,7 @@ pub mod eval;
 pub mod interaction;
 pub mod lease;
 pub mod listener;
+mod logging;
 mod nearest;
 mod openapi;
 pub mod routes;

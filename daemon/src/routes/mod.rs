@@ -24,6 +24,7 @@ use utoipa_axum::routes;
 use crate::config::GenerationSettings;
 use crate::engine_table::EngineTable;
 use crate::error::ApiError;
+use crate::logging;
 use crate::openapi;
 
 /// What every route works with. Clones share it.
@@ -40,6 +41,8 @@ pub struct Shared {
     pub generation: GenerationSettings,
     /// What a request may hold.
     pub limits: Limits,
+    /// Whether a request may ask to be left out of the log.
+    pub allow_log_off: bool,
     /// When the daemon started, in seconds since 1970.
     pub started: i64,
     draining: AtomicBool,
@@ -66,7 +69,17 @@ impl App {
     /// All that the routes need.
     pub fn new(engines: Arc<EngineTable>, journal: Arc<Journal>, generation: GenerationSettings, limits: Limits) -> Self {
         let started = jiff::Timestamp::now().as_second();
-        Self(Arc::new(Shared { engines, journal, generation, limits, started, draining: AtomicBool::new(false) }))
+        let draining = AtomicBool::new(false);
+        Self(Arc::new(Shared { engines, journal, generation, limits, allow_log_off: false, started, draining }))
+    }
+
+    /// Whether requests may ask to be left out of the log; before anybody else has it.
+    #[must_use]
+    pub fn with_log_off_allowed(mut self, allowed: bool) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.allow_log_off = allowed;
+        }
+        self
     }
 
     /// From now on new work is refused.
@@ -139,6 +152,7 @@ pub fn router(app: App) -> Router {
             tracing::error!(reason, "a handler panicked");
             ApiError::internal().into_response()
         }))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), logging::obey))
         .layer(axum::middleware::from_fn(request_id::echo))
         .with_state(app)
 }
