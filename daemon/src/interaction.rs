@@ -142,7 +142,9 @@ impl Interaction {
             let generations = loop {
                 match engine.choices(request.clone(), choices).await {
                     // Its own earlier prompts may be what the engine is full of.
-                    Err(EngineError::Busy { .. }) if !begun.is_empty() && !app.is_draining() => tokio::time::sleep(LIST_GOES_ON_AFTER).await,
+                    Err(EngineError::Busy { .. }) if !begun.is_empty() && !app.is_draining() => {
+                        tokio::time::sleep(LIST_GOES_ON_AFTER).await
+                    }
                     generations => break generations?,
                 }
             };

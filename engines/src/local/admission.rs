@@ -348,17 +348,17 @@ fn random_seed() -> u64 {
 
 /// The bytes of tokens as text, invalid ones as U+FFFD; control tokens by their names, so that a logged prompt shows them.
 fn text_of(vocabulary: &dyn Vocabulary, tokens: &[TokenId]) -> String {
-        let mut characters = WholeCharacters::default();
-        let mut text = String::new();
-        let mut bytes = Vec::new();
-        for &token in tokens {
-            bytes.clear();
-            if vocabulary.kind(token) == TokenKind::Control {
-                bytes.extend_from_slice(vocabulary.name(token).as_bytes());
-            } else {
-                vocabulary.push_bytes(token, &mut bytes);
-            }
-            text.push_str(&characters.push(&bytes));
+    let mut characters = WholeCharacters::default();
+    let mut text = String::new();
+    let mut bytes = Vec::new();
+    for &token in tokens {
+        bytes.clear();
+        if vocabulary.kind(token) == TokenKind::Control {
+            bytes.extend_from_slice(vocabulary.name(token).as_bytes());
+        } else {
+            vocabulary.push_bytes(token, &mut bytes);
         }
-        text
+        text.push_str(&characters.push(&bytes));
+    }
+    text
 }

@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
+use super::disjoint::Disjoint;
 use super::isa::{Isa, Work};
 use super::lanes::{LANES, Lanes};
-use super::disjoint::Disjoint;
 use super::rows::exponentials;
 use super::team::Team;
 use crate::gpt2::cache::{KvShape, PAGE, Page, Sequence};

@@ -1,9 +1,9 @@
 //! The rows of a step as the kernels read them.
 
+use super::disjoint::Disjoint;
 use super::isa::{Isa, Work, for_rows};
 use super::lanes::{LANES, Lanes};
 use super::layout::{GROUP, GROUP_WORDS, OFFSET, to_bf16};
-use super::disjoint::Disjoint;
 use super::team::Team;
 use crate::gpt2::Dtype;
 

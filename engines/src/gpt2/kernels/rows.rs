@@ -2,9 +2,9 @@
 //!
 //! In a fixed order: of a sum, each lane's own, then the lanes', then what is left behind the last whole lanes.
 
+use super::disjoint::Disjoint;
 use super::isa::{Isa, Work};
 use super::lanes::{LANES, Lanes};
-use super::disjoint::Disjoint;
 use super::team::Team;
 
 /// Rows that one thread takes at a time.
