@@ -105,7 +105,7 @@ impl Layout for Block {
         for (input, line) in lines.iter().enumerate() {
             let places = block.weights[input / 4].iter_mut().map(|weights| &mut weights[input % 4]);
             for ((place, weight), inverse) in places.zip(line.0).zip(inverse) {
-                *place = ((weight * inverse).round() as i32 + OFFSET) as u8;
+                *place = rounded(weight * inverse + OFFSET as f32);
             }
         }
         block
@@ -117,6 +117,14 @@ impl Layout for Block {
             *to += (i32::from(self.weights[input / 4][output][input % 4]) - OFFSET) as f32 * scale;
         }
     }
+}
+
+/// The nearest whole number from 0 to 255, of two the even one. Added to it, its digits are the last ones of the sum; a call of `round` for
+/// each weight takes a third of the time of loading.
+#[inline(always)]
+fn rounded(value: f32) -> u8 {
+    const LAST_DIGIT_IS_ONE: f32 = (1 << 23) as f32;
+    (value + LAST_DIGIT_IS_ONE).to_bits() as u8
 }
 
 /// The nearest bf16, of two the even one.
@@ -165,6 +173,13 @@ mod tests {
         check::<Line>(0.0);
         check::<Pairs>(1.0 / 256.0);
         check::<Block>(0.51 / 127.0);
+    }
+
+    #[test]
+    fn weights_are_rounded_to_the_nearest_byte() {
+        for (value, byte) in [(1.0, 1), (1.49, 1), (1.51, 2), (128.0, 128), (127.5, 128), (254.6, 255), (255.0, 255)] {
+            assert_eq!(rounded(value), byte, "{value}");
+        }
     }
 
     #[test]
