@@ -4,7 +4,7 @@
 //! when the client leaves and the handler is dropped, it leaves a record that says `cancelled`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -23,6 +23,8 @@ use crate::routes::App;
 
 /// The status in the log when the client left before the end, as nginx counts it.
 const CLIENT_LEFT: u16 = 499;
+/// Between two looks whether a full engine has room for the rest of a list of prompts.
+const LIST_GOES_ON_AFTER: Duration = Duration::from_millis(20);
 
 /// What a route asks.
 pub struct Question {
@@ -120,7 +122,8 @@ impl Interaction {
         Self::begin_all(app, question).await?.pop().ok_or_else(ApiError::internal)
     }
 
-    /// Reserves the records' places, then asks the engine: all answers begin, request by request, or none.
+    /// Reserves the records' places, then asks the engine: all answers begin, request by request, or none. Of a list that is longer than the
+    /// engine's queue the later ones wait until earlier ones have been answered.
     ///
     /// # Errors
     /// Whatever refuses one of the requests; nothing is logged then.
@@ -142,7 +145,15 @@ impl Interaction {
             let place = |_| if wish.off { Ok(app.journal.unlogged()) } else { app.journal.reserve() };
             let places = (0..choices).map(place).collect::<Result<Vec<_>, _>>()?;
             let normalized = normalize(&request);
-            let generations = engine.choices(request, choices).await?;
+            let generations = loop {
+                match engine.choices(request.clone(), choices).await {
+                    // Its own earlier prompts may be what the engine is full of.
+                    Err(EngineError::Busy { .. }) if !begun.is_empty() && !app.is_draining() => {
+                        tokio::time::sleep(LIST_GOES_ON_AFTER).await
+                    }
+                    generations => break generations?,
+                }
+            };
             let together = places.into_iter().zip(generations);
             begun.extend(together.map(|(place, generation)| Begun { place, generation, request: normalized.clone() }));
         }
@@ -207,18 +218,24 @@ impl Interaction {
     /// What the model thinks of the tokens of this interaction's prompt.
     ///
     /// # Errors
-    /// The engine can't tell, which leaves no line; or it failed, which leaves one.
+    /// The engine can't tell, or it failed.
     pub async fn score(&mut self, prompt: &Prompt, alternatives: usize) -> Result<Vec<Token>, ApiError> {
-        let error = match self.handle.score(prompt, alternatives).await {
-            Ok(tokens) => return Ok(tokens),
-            Err(error) => ApiError::from(error),
-        };
-        if error.is_refusal() {
-            self.open = None;
-        } else {
-            self.fail(&error).await?;
+        Ok(self.handle.score(prompt, alternatives).await?)
+    }
+
+    /// Ends the answers to a request that an error ends before the first byte: a refused one leaves no lines.
+    ///
+    /// # Errors
+    /// A line could not be written.
+    pub async fn end_all(interactions: Vec<Self>, error: &ApiError) -> Result<(), ApiError> {
+        for mut interaction in interactions {
+            if error.is_refusal() {
+                interaction.open = None;
+            } else {
+                interaction.fail(error).await?;
+            }
         }
-        Err(error)
+        Ok(())
     }
 
     /// Waits for more. The end comes only after its line has been accepted by the kernel; after it, or an error, nothing comes.

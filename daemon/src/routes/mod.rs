@@ -15,6 +15,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use minivault_engines::GenerateRequest;
 use minivault_journal::Journal;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
@@ -105,6 +106,12 @@ impl App {
 /// Refuses a request for an answer of no tokens.
 fn refuse_no_tokens(param: &str, max_tokens: Option<usize>) -> Result<(), ApiError> {
     if max_tokens == Some(0) { Err(ApiError::invalid(Some(param), format!("{param} is 0; it must be at least 1"))) } else { Ok(()) }
+}
+
+/// The request, if nothing is wrong with it: looked at one by one, because a list of prompts has as many copies of all else.
+fn checked(request: GenerateRequest) -> Result<GenerateRequest, ApiError> {
+    request.check()?;
+    Ok(request)
 }
 
 /// All routes, each with its part of `/openapi.json`.
