@@ -22,6 +22,8 @@ pub(crate) struct ActiveFile {
     identity: Option<Identity>,
     /// Bytes of whole lines.
     length: u64,
+    /// It is a file, and no device.
+    regular: bool,
     /// Something may stand behind them that could not be taken away.
     dirty: bool,
     /// What its sealed name will tell; `None` as long as it has no line.
@@ -73,6 +75,11 @@ impl ActiveFile {
             None => None,
             Some(line) => Some(LineHead::of(line).ok_or_else(not_a_log)?),
         };
+        if length == 0
+            && let Err(error) = disk.sync_folder_of(path)
+        {
+            tracing::warn!(%error, "the name of the log's new file may not be on the disk");
+        }
         if !torn.is_empty() {
             file.set_aside(disk, &torn).map_err(unusable)?;
         }
@@ -110,7 +117,8 @@ impl ActiveFile {
         if identity.is_none() || disk.identity(path).ok() != identity {
             return Err(in_use());
         }
-        Ok(Self { file: file.into(), path: path.to_owned(), identity, length: 0, dirty: false, first: None })
+        let regular = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+        Ok(Self { file: file.into(), path: path.to_owned(), identity, length: 0, regular, dirty: false, first: None })
     }
 
     /// Appends one line, which ends with a line break, by one `write(2)`. After an error the file is as it was before, or will be made
@@ -174,9 +182,14 @@ impl ActiveFile {
         self.length
     }
 
+    /// Whether it is a file, and no device.
+    pub fn is_regular(&self) -> bool {
+        self.regular
+    }
+
     /// Its first line; `None`: it has none, or can't be sealed as it is.
     pub fn sealable(&self) -> Option<First> {
-        self.first.filter(|_| !self.dirty)
+        self.first.filter(|_| self.regular && !self.dirty)
     }
 
     /// Keeps a torn line in a file of its own. A daemon stopped in the middle of this does it again, to the same end.

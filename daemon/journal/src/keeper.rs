@@ -13,7 +13,7 @@ use crate::segment::{Kind, Segment, leftovers, segments, with_suffix};
 use crate::writer::TRIAL;
 
 /// How long after a failure it is tried again.
-const AGAIN: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// The thread, which sleeps until a segment was sealed.
 pub(crate) struct Keeper {
@@ -98,6 +98,7 @@ impl Drop for Keeper {
 
 impl Work {
     fn all(&self, stop: &dyn Fn() -> bool) -> io::Result<()> {
+        leftovers(&self.log)?.doubled.iter().try_for_each(|path| self.disk.remove(path))?;
         self.remove_beyond_limits()?;
         if self.compress {
             let plain = |segment: &Segment| segment.kind == Kind::Plain;

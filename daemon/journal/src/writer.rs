@@ -99,11 +99,14 @@ impl Writer {
         if let Some(cause) = self.health.failing().filter(|_| self.tried.at.elapsed() < TRY) {
             return self.refuse(batch, &cause);
         }
+        let failed_before = self.health.is_failing();
         let outcome = self.write(&mut batch);
         let written = outcome.written;
-        match &outcome.failure {
-            None => self.health.recover(),
-            Some(cause) => {
+        match (&outcome.failure, failed_before) {
+            (None, false) => {}
+            // The kernel takes lines; whether the disk does is another question.
+            (None, true) => self.conclude(|writer| writer.sync_if_promised()),
+            (Some(cause), _) => {
                 self.tried.at = Instant::now();
                 self.health.fail(cause.clone());
             }
@@ -204,29 +207,42 @@ impl Writer {
     /// What there is to do while nothing comes.
     fn look(&mut self) {
         if self.health.is_failing() {
-            self.tried.at = Instant::now();
-            match self.try_writing() {
-                Ok(()) => {
-                    self.tried.bytes = 0;
-                    self.health.recover();
-                }
-                Err(cause) => self.health.fail(cause),
-            }
+            self.conclude(Self::try_writing);
         } else if let Err(cause) = self.have_file() {
             self.health.fail(cause);
         }
         self.rotate_if_due();
     }
 
+    /// Says how the log is, after a failure, by the outcome of an attempt.
+    fn conclude(&mut self, attempt: impl FnOnce(&mut Self) -> Result<(), JournalError>) {
+        self.tried.at = Instant::now();
+        match attempt(self) {
+            Ok(()) => {
+                self.tried.bytes = 0;
+                self.health.recover();
+            }
+            Err(cause) => self.health.fail(cause),
+        }
+    }
+
     /// Finds out whether lines can be written, with a file beside the log.
     fn try_writing(&mut self) -> Result<(), JournalError> {
         self.have_file()?;
+        if self.active.as_ref().is_some_and(|active| !active.is_regular()) {
+            // Beside a device there is nothing to try with.
+            return Ok(());
+        }
         let path = with_suffix(&self.path, TRIAL);
         let bytes = self.tried.bytes.clamp(TRIAL_BYTES.0, TRIAL_BYTES.1);
         let tried = self.disk.open(&path, Opening::Anew).and_then(|file| write_all(&*file, &vec![b' '; bytes]));
         // It must not take the room that is missing.
         let removed = self.disk.remove(&path);
         tried.and(removed)?;
+        self.sync_if_promised()
+    }
+
+    fn sync_if_promised(&mut self) -> Result<(), JournalError> {
         match &self.active {
             Some(active) if self.sync != SyncMode::None => Ok(active.sync()?),
             _ => Ok(()),

@@ -10,6 +10,7 @@ mod forms;
 mod lifecycle;
 mod llama_server;
 mod loading;
+mod logging;
 mod native;
 mod refusals;
 mod reports;
