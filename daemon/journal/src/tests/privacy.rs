@@ -16,15 +16,15 @@ fn telling() -> Record {
     told.error = Some("no secret-4".into());
     told.request = json!({
         "messages": [{"role": "user", "content": "secret-5"}],
-        "prompt_tokens": [4711],
+        "prompt_tokens": [4_000_000_711_u32],
         "stop": ["secret-6"],
         "response_format": {"properties": {"secret-7": {}}},
         "max_tokens": 3,
         "temperature": 0.5,
         "echo": false,
     });
-    told.prompt_token_ids = vec![4711];
-    told.response_token_ids = vec![4712];
+    told.prompt_token_ids = vec![4_000_000_711_u32];
+    told.response_token_ids = vec![4_000_000_712];
     told
 }
 
@@ -39,7 +39,7 @@ async fn written(log: &Log, options: Options) -> (String, Value) {
 
 #[track_caller]
 fn tells_nothing(text: &str) {
-    assert!(!text.contains("secret") && !text.contains("471"), "{text}");
+    assert!(!text.contains("secret") && !text.contains("40000007"), "{text}");
 }
 
 #[tokio::test]
@@ -99,5 +99,9 @@ async fn what_matches_is_blackened_everywhere() {
     assert_eq!(line["request"]["stop"], json!(["[redacted]"]));
     let redact = vec![regex::Regex::new("something else").unwrap()];
     let line = written(&log, Options { redact, ..Options::default() }).await.1;
-    assert_eq!((&line["redacted"], &line["prompt_token_ids"]), (&Value::Null, &json!([4711])), "untouched, it can be replayed");
+    assert_eq!(
+        (&line["redacted"], &line["prompt_token_ids"]),
+        (&Value::Null, &json!([4_000_000_711_u32])),
+        "untouched, it can be replayed"
+    );
 }
