@@ -7,11 +7,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 use minivault_engines::{Engines, TextEngine};
-use minivault_journal::Journal;
+use minivault_journal::{Journal, Recording};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::arguments::{Arguments, Command};
-use crate::config::{self, Listen, Loaded, Settings};
+use crate::config::{self, Listen, Loaded, LogSettings, Settings};
 use crate::engine_table::EngineTable;
 use crate::eval;
 use crate::listener::Listener;
@@ -66,10 +66,11 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
     let listener = Listener::bind(&server.listen)
         .await
         .map_err(|error| anyhow::anyhow!("{error}; choose another address with --listen or server.listen"))?;
-    let journal = Arc::new(Journal::open(&log.path, log.queue)?);
+    let kept = in_words(&log);
+    let journal = Arc::new(Journal::open(&log.path, log.options)?);
     let engines = Arc::new(EngineTable::new(engine, engines).with_aliases(aliases));
     let limits = Limits { body: server.body_limit, prompt: server.max_prompt_bytes };
-    let app = App::new(engines.clone(), journal.clone(), generation, limits);
+    let app = App::new(engines.clone(), journal.clone(), generation, limits).with_log_off_allowed(log.allow_off);
     let (version, default) = (env!("CARGO_PKG_VERSION"), engines.default_name());
     if engines.default_is_starting() {
         eprintln!("MiniVault {version} listens on {listener} and loads `{default}` …");
@@ -88,7 +89,7 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
             });
             let opened = if engines.default_is_starting() { engines.open_default().await.map(drop) } else { Ok(()) };
             match opened {
-                Ok(()) => greet(&engines, &server.listen, &address, &log.path),
+                Ok(()) => greet(&engines, &server.listen, &address, &kept),
                 // Nobody listens any more when the daemon was told to stop meanwhile.
                 Err(error) => drop(gone.send(error)),
             }
@@ -123,7 +124,11 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
     match failure {
         Some(error) => Err(anyhow::anyhow!("{error}")),
         None => {
-            eprintln!("MiniVault has ended; {} interactions were logged.", app.journal.written());
+            let dropped = match app.journal.dropped() {
+                0 => String::new(),
+                dropped => format!(", {dropped} could not be"),
+            };
+            eprintln!("MiniVault has ended; {} interactions were logged{dropped}.", app.journal.written());
             Ok(())
         }
     }
@@ -145,7 +150,7 @@ impl Signals {
 }
 
 /// The first lines at start.
-fn greet(engines: &EngineTable, listen: &Listen, address: &str, log: &std::path::Path) {
+fn greet(engines: &EngineTable, listen: &Listen, address: &str, log: &str) {
     use crate::engine_table::Phase;
     let default = engines.default_name();
     match engines.default_phase() {
@@ -159,12 +164,29 @@ fn greet(engines: &EngineTable, listen: &Listen, address: &str, log: &std::path:
         Phase::Idle => eprintln!("\n  engine       {default}"),
         _ => return,
     }
-    eprintln!("  log          {}", log.display());
+    eprintln!("  log          {log}");
     let target = match listen {
         Listen::Tcp(_) => address.to_owned(),
         Listen::Unix(path) => format!("--unix-socket {} http://localhost", path.display()),
     };
     eprintln!("\nReady. Try:\n  curl -X POST {target}/generate -H 'Content-Type: application/json' -d '{{\"prompt\":\"Hello\"}}'\n");
+}
+
+/// Where interactions are kept, and what of them where that isn't everything.
+fn in_words(log: &LogSettings) -> String {
+    let path = log.path.display();
+    let what = match log.options.recording {
+        Recording::Full => String::new(),
+        Recording::Hash => " (record = \"hash\": hashes in place of texts)".to_owned(),
+        Recording::Meta => " (record = \"meta\": no texts)".to_owned(),
+        Recording::Off => return "off: no interaction is recorded".to_owned(),
+    };
+    let redacted = match log.options.redact.len() {
+        0 => String::new(),
+        count => format!(", what matches one of {count} patterns is blackened"),
+    };
+    let off = if log.allow_off { ", requests may ask to be left out" } else { "" };
+    format!("{path}{what}{redacted}{off}")
 }
 
 fn introduce(engine: &dyn TextEngine) {

@@ -35,6 +35,11 @@ impl ApiError {
         Self { param, ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", message) }
     }
 
+    /// The request may not do that here.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
     /// No route has this path.
     pub fn unknown_path(path: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}"))

@@ -4,7 +4,7 @@
 //! when the client leaves and the handler is dropped, it leaves a record that says `cancelled`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -13,16 +13,19 @@ use minivault_engines::generation::{Finish, FinishReason};
 use minivault_engines::{
     EngineError, EngineInfo, GenerateRequest, Generation, Prompt, TextEngine, TextEvent, Token, TokenId, ToolCallPiece, Usage,
 };
-use minivault_journal::{Computation, Outcome, Place, Record, TokenUsage};
+use minivault_journal::{Computation, Kept, Outcome, Place, Record, Recording, TokenUsage};
 use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
 use crate::lease::Lease;
+use crate::logging::Wish;
 use crate::normalized::normalize;
 use crate::routes::App;
 
 /// The status in the log when the client left before the end, as nginx counts it.
 const CLIENT_LEFT: u16 = 499;
+/// Between two looks whether a full engine has room for the rest of a list of prompts.
+const LIST_GOES_ON_AFTER: Duration = Duration::from_millis(20);
 
 /// What a route asks.
 pub struct Question {
@@ -67,6 +70,9 @@ pub struct Interaction {
     pub token_ids: Vec<TokenId>,
     /// The tools called so far.
     tool_calls: Vec<ToolCall>,
+    /// Whether its line should be in the log and isn't.
+    pub dropped: bool,
+    wish: Wish,
 }
 
 /// What the record needs until the end.
@@ -123,7 +129,8 @@ impl Interaction {
         Self::begin_all(app, question).await?.pop().ok_or_else(ApiError::internal)
     }
 
-    /// Reserves the records' places, then asks the engine: all answers begin, request by request, or none.
+    /// Reserves the records' places, then asks the engine: all answers begin, request by request, or none. Of a list that is longer than the
+    /// engine's queue the later ones wait until earlier ones have been answered.
     ///
     /// # Errors
     /// Whatever refuses one of the requests; nothing is logged then.
@@ -134,6 +141,7 @@ impl Interaction {
             return Err(ApiError::draining());
         }
         requests.iter().try_for_each(GenerateRequest::check)?;
+        let wish = Wish::of_this_request();
         let engine = app.engines.find(model.as_deref()).await?;
         // That may have taken as long as a model takes to load.
         if app.is_draining() {
@@ -141,9 +149,18 @@ impl Interaction {
         }
         let mut begun = Vec::with_capacity(requests.len() * choices);
         for request in requests {
-            let places = (0..choices).map(|_| app.journal.reserve()).collect::<Result<Vec<_>, _>>()?;
+            let place = |_| if wish.off { Ok(app.journal.unlogged()) } else { app.journal.reserve() };
+            let places = (0..choices).map(place).collect::<Result<Vec<_>, _>>()?;
             let normalized = normalize(&request);
-            let generations = engine.choices(request, choices).await?;
+            let generations = loop {
+                match engine.choices(request.clone(), choices).await {
+                    // Its own earlier prompts may be what the engine is full of.
+                    Err(EngineError::Busy { .. }) if !begun.is_empty() && !app.is_draining() => {
+                        tokio::time::sleep(LIST_GOES_ON_AFTER).await
+                    }
+                    generations => break generations?,
+                }
+            };
             let together = places.into_iter().zip(generations);
             begun.extend(together.map(|(place, generation)| Begun { place, generation, request: normalized.clone() }));
         }
@@ -182,6 +199,9 @@ impl Interaction {
                 error: None,
                 ttft_ms: None,
                 duration_ms: 0.0,
+                record: Recording::Full,
+                redacted: false,
+                token_hashes: None,
             });
             let (seed, prompt, prompt_tokens) = (beginning.seed, beginning.prompt_text.clone(), beginning.prompt_tokens.clone());
             let open = Some(Open { place, record, started });
@@ -199,6 +219,8 @@ impl Interaction {
                 prompt_tokens,
                 token_ids: Vec::new(),
                 tool_calls: Vec::new(),
+                dropped: false,
+                wish: wish.clone(),
             }
         });
         Ok(interactions.collect())
@@ -207,18 +229,24 @@ impl Interaction {
     /// What the model thinks of the tokens of this interaction's prompt.
     ///
     /// # Errors
-    /// The engine can't tell, which leaves no line; or it failed, which leaves one.
+    /// The engine can't tell, or it failed.
     pub async fn score(&mut self, prompt: &Prompt, alternatives: usize) -> Result<Vec<Token>, ApiError> {
-        let error = match self.handle.score(prompt, alternatives).await {
-            Ok(tokens) => return Ok(tokens),
-            Err(error) => ApiError::from(error),
-        };
-        if error.is_refusal() {
-            self.open = None;
-        } else {
-            self.fail(&error).await?;
+        Ok(self.handle.score(prompt, alternatives).await?)
+    }
+
+    /// Ends the answers to a request that an error ends before the first byte: a refused one leaves no lines.
+    ///
+    /// # Errors
+    /// A line could not be written.
+    pub async fn end_all(interactions: Vec<Self>, error: &ApiError) -> Result<(), ApiError> {
+        for mut interaction in interactions {
+            if error.is_refusal() {
+                interaction.open = None;
+            } else {
+                interaction.fail(error).await?;
+            }
         }
-        Err(error)
+        Ok(())
     }
 
     /// Waits for more. The end comes only after its line has been accepted by the kernel; after it, or an error, nothing comes.
@@ -320,7 +348,10 @@ impl Interaction {
         self.token_ids.clone_from(&record.response_token_ids);
         record.tool_calls = self.tool_calls.iter().map(as_logged).collect();
         (record.finish_reason, record.status, record.error, record.duration_ms) = (outcome, status, error, milliseconds(started));
-        place.write(*record).wait().await?;
+        if place.write(*record).wait().await? == Kept::Dropped {
+            self.dropped = true;
+            self.wish.note_dropped();
+        }
         Ok(())
     }
 }

@@ -8,6 +8,7 @@
 //! - [`daemon`]: opens everything, serves, and closes everything in order
 //! - [`eval`]: `minivaultd eval`, what an engine makes of a text
 //! - [`listener`]: TCP and Unix sockets
+//! - `logging`: what a request says of its own place in the log
 //! - [`normalized`]: a request as the log keeps it, and back
 //! - [`replay`]: interactions run again and compared
 //! - [`body`]: JSON bodies, and what is wrong with them
@@ -25,6 +26,7 @@ pub mod eval;
 pub mod interaction;
 pub mod lease;
 pub mod listener;
+mod logging;
 mod nearest;
 pub mod normalized;
 mod openapi;

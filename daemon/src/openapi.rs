@@ -102,7 +102,7 @@ impl IntoResponses for Found {
 
 impl IntoResponses for Asking {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        responses(&[FAILED, UNREADABLE, UNKNOWN, UNOPENED, UNANSWERED])
+        responses(&[FAILED, UNREADABLE, FORBIDDEN, UNKNOWN, UNOPENED, UNANSWERED])
     }
 }
 
@@ -180,6 +180,12 @@ const UNLOGGED: &[Refusal] = &[
         examples: &[example("not_replayable", "interaction `0192` can't be run again: its texts weren't recorded", Some("id"))],
     },
 ];
+
+const FORBIDDEN: &[Refusal] = &[Refusal {
+    status: 403,
+    description: "The configuration doesn't allow that",
+    examples: &[example("forbidden", "x-minivault-log is `off`, which this daemon doesn't allow (log.allow_off = true would)", None)],
+}];
 
 const UNKNOWN: &[Refusal] = &[Refusal {
     status: 404,
@@ -305,7 +311,7 @@ mod tests {
         let document = document();
         let refusals = document["paths"]["/generate"]["post"]["responses"].as_object().unwrap();
         let statuses: Vec<&str> = refusals.keys().map(String::as_str).collect();
-        assert_eq!(statuses, ["200", "400", "404", "408", "413", "415", "429", "500", "501", "502", "503", "504"]);
+        assert_eq!(statuses, ["200", "400", "403", "404", "408", "413", "415", "429", "500", "501", "502", "503", "504"]);
         for (status, refusal) in refusals.iter().filter(|(status, _)| *status != "200") {
             let content = &refusal["content"]["application/json"];
             assert_eq!(content["schema"]["$ref"], "#/components/schemas/ErrorBody", "{status}");

@@ -155,12 +155,13 @@ pub struct Completion {
 }
 
 impl ToolCallPiece {
-    /// Joins it to the calls so far.
+    /// Joins it to the calls so far; one beyond them begins the next call.
     pub fn add_to(&self, calls: &mut Vec<ToolCall>) {
-        if calls.len() <= self.index {
-            calls.resize(self.index + 1, ToolCall::default());
+        let place = self.index.min(calls.len());
+        if place == calls.len() {
+            calls.push(ToolCall::default());
         }
-        let call = &mut calls[self.index];
+        let call = &mut calls[place];
         call.id.push_str(self.id.as_deref().unwrap_or_default());
         call.name.push_str(self.name.as_deref().unwrap_or_default());
         call.arguments.push_str(&self.arguments);

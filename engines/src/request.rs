@@ -142,6 +142,23 @@ impl Constraint {
         }
     }
 
+    /// Refuses one that is too long.
+    ///
+    /// # Errors
+    /// [`EngineError::InvalidRequest`].
+    pub fn check_length(&self) -> Result<()> {
+        let (length, limit) = match self {
+            Self::JsonObject => return Ok(()),
+            Self::JsonSchema(schema) => (schema.to_string().len(), MAX_GRAMMAR_BYTES),
+            Self::Grammar(grammar) => (grammar.len(), MAX_GRAMMAR_BYTES),
+            Self::Regex(regex) => (regex.len(), MAX_REGEX_BYTES),
+        };
+        if length <= limit {
+            return Ok(());
+        }
+        Err(EngineError::invalid(self.param(), format!("the {} has {length} bytes; the limit is {limit}", self.noun())))
+    }
+
     /// What it is called in a sentence.
     pub(crate) fn noun(&self) -> &'static str {
         match self {
@@ -164,6 +181,10 @@ pub fn seed_of_choice(seed: u64, choice: usize) -> u64 {
     (mixed ^ (mixed >> 31)) >> 11
 }
 
+/// Bytes of a schema or grammar.
+const MAX_GRAMMAR_BYTES: usize = 64 * 1024;
+/// Bytes of a regular expression.
+const MAX_REGEX_BYTES: usize = 8 * 1024;
 /// Stop strings a request may have.
 pub const MAX_STOPS: usize = 16;
 /// Bytes a stop string may have.
@@ -218,6 +239,9 @@ impl GenerateRequest {
             if stop.len() > MAX_STOP_BYTES {
                 return Err(EngineError::invalid("stop", format!("a stop string has {} bytes; the limit is {MAX_STOP_BYTES}", stop.len())));
             }
+        }
+        if let Some(constraint) = &self.constraint {
+            constraint.check_length()?;
         }
         if let Some(count) = self.logprobs
             && count > MAX_LOGPROBS

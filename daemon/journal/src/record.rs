@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::options::Recording;
+
 /// One interaction. The fields stand in the line in this order, `seq` among them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -57,6 +59,24 @@ pub struct Record {
     pub ttft_ms: Option<f64>,
     /// Milliseconds from the request to its end.
     pub duration_ms: f64,
+    /// What of the interaction is recorded here.
+    #[serde(default, skip_serializing_if = "Recording::is_full")]
+    pub record: Recording,
+    /// Something in it was blackened; tokens, which would tell it, are left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
+    /// Where hashes are recorded: of the tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_hashes: Option<TokenHashes>,
+}
+
+/// Keyed hashes of an interaction's tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenHashes {
+    /// Of the prompt's.
+    pub prompt: String,
+    /// Of the answer's.
+    pub response: String,
 }
 
 /// How an answer was computed. What isn't known is empty or 0.

@@ -15,15 +15,14 @@ use super::engine_tables;
 use super::error::{ConfigError, Problem, hint};
 use super::explain::Section;
 use super::listen::Listen;
+use super::log;
 use super::merged::{Layer, Merged};
 use super::notation::{key_path, shown};
 use super::report::Report;
-use super::settings::{GenerationSettings, LogSettings, ServerSettings, Settings};
+use super::settings::{GenerationSettings, ServerSettings, Settings};
 
 /// Bytes that a body or a prompt may have at most: what a request holds in memory.
 const MOST_BYTES: usize = 1 << 30;
-/// Places that the log's queue may have at most.
-const LONGEST_QUEUE: usize = 1 << 20;
 /// Seconds that any wait may take at most: a day.
 const LONGEST_WAIT: f64 = 86_400.0;
 
@@ -36,14 +35,6 @@ struct ServerTable {
     max_prompt_bytes: usize,
     header_timeout: f64,
     grace: f64,
-}
-
-/// `[log]` as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LogTable {
-    path: String,
-    queue: usize,
 }
 
 /// `[generation]` as it is written.
@@ -77,7 +68,7 @@ pub(super) fn check(
     let mut checker = Checker { merged: &merged, problems };
     checker.top(&table);
     let server = checker.server(&mut table);
-    let log = checker.log(&mut table);
+    let log = log::check(&mut checker, &mut table);
     let generation = checker.generation(&mut table);
     let (engine, engine_settings) = engine_tables::check(engines, &mut checker, &mut table);
     let aliases = aliases::check(&mut checker, &mut table);
@@ -139,7 +130,8 @@ impl Checker<'_> {
         None
     }
 
-    fn between(&mut self, path: &[String], table: &Dict, value: usize, most: usize) -> Option<usize> {
+    /// Checks a number that has a least and a greatest value.
+    pub fn between(&mut self, path: &[String], table: &Dict, value: usize, most: usize) -> Option<usize> {
         if (1..=most).contains(&value) {
             return Some(value);
         }
@@ -180,21 +172,6 @@ impl Checker<'_> {
         }
     }
 
-    fn log(&mut self, table: &mut Dict) -> Option<LogSettings> {
-        let table = section(table, "log")?;
-        let path = |key: &str| ["log".to_owned(), key.to_owned()];
-        let read: LogTable = self.read(&["log".to_owned()], table, &[])?;
-        let queue = self.between(&path("queue"), table, read.queue, LONGEST_QUEUE);
-        let value = table.get_mut("path")?;
-        if read.path.is_empty() {
-            self.refuse(&path("path"), value, "it must be the path of a file");
-            return None;
-        }
-        let resolved = plain(&self.merged.base(value).join(&read.path));
-        *value = Value::String(value.tag(), resolved.display().to_string());
-        Some(LogSettings { path: resolved, queue: queue? })
-    }
-
     fn generation(&mut self, table: &mut Dict) -> Option<GenerationSettings> {
         let table = section(table, "generation")?;
         let read: GenerationTable = self.read(&["generation".to_owned()], table, &[])?;
@@ -218,7 +195,8 @@ impl Checker<'_> {
     }
 }
 
-fn section<'a>(table: &'a mut Dict, name: &str) -> Option<&'a mut Dict> {
+/// The table of this name.
+pub(super) fn section<'a>(table: &'a mut Dict, name: &str) -> Option<&'a mut Dict> {
     match table.get_mut(name) {
         Some(Value::Dict(_, section)) => Some(section),
         _ => None,
@@ -239,6 +217,6 @@ fn misshapen(layer: &Layer) -> Vec<Problem> {
 }
 
 /// The path without `.` in the middle, as a person would write it.
-fn plain(path: &Path) -> PathBuf {
+pub(super) fn plain(path: &Path) -> PathBuf {
     path.components().collect()
 }

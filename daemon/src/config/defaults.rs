@@ -56,7 +56,24 @@ pub(super) fn sections() -> Dict {
             ])
             .into(),
         ),
-        ("log", table([("path", "logs/log.jsonl".into()), ("queue", 1024.into())]).into()),
+        (
+            "log",
+            table([
+                ("path", "logs/log.jsonl".into()),
+                ("queue", 1024.into()),
+                ("sync", "interval".into()),
+                ("on_failure", "closed".into()),
+                ("record", "full".into()),
+                ("redact", Vec::<String>::new().into()),
+                ("allow_off", false.into()),
+                ("rotate_bytes", (64 << 20).into()),
+                ("rotate_age", (-1).into()),
+                ("compress", true.into()),
+                ("keep_segments", 0.into()),
+                ("keep_bytes", 0.into()),
+            ])
+            .into(),
+        ),
         (
             "generation",
             table([

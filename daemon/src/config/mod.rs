@@ -5,7 +5,7 @@
 //!
 //! - `defaults`, `file`, `environment`: the sources, each as tables of plain values
 //! - `merged`: figment merges them; every value keeps its origin
-//! - `check`, `engine_tables`, `aliases`, `listen`, `loading`: from plain values to [`Settings`]
+//! - `check`, `engine_tables`, `aliases`, `listen`, `loading`, `log`: from plain values to [`Settings`]
 //! - `explain`, `error`, `report`, `notation`: mistakes and values in the words of the configuration
 //!
 //! An engine's table is read by the backend it names ([`Engines::prepare`]), so nothing here knows a backend's keys.
@@ -20,6 +20,7 @@ mod explain;
 mod file;
 mod listen;
 mod loading;
+mod log;
 mod merged;
 mod notation;
 mod report;

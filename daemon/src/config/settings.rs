@@ -43,12 +43,14 @@ pub struct ServerSettings {
 }
 
 /// The interaction log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LogSettings {
     /// The file, absolute if the working directory is.
     pub path: PathBuf,
-    /// Interactions that may be under way or waiting to be written.
-    pub queue: usize,
+    /// How it is kept.
+    pub options: minivault_journal::Options,
+    /// Whether a request may ask to be left out of it.
+    pub allow_off: bool,
 }
 
 /// What a request to a native endpoint gets for the fields it leaves out.

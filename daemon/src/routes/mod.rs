@@ -16,6 +16,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use minivault_engines::GenerateRequest;
 use minivault_journal::Journal;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -26,6 +27,7 @@ use utoipa_axum::routes;
 use crate::config::GenerationSettings;
 use crate::engine_table::EngineTable;
 use crate::error::ApiError;
+use crate::logging;
 use crate::openapi;
 
 /// Requests that read the log at once; a search through a long one keeps a core busy.
@@ -47,6 +49,8 @@ pub struct Shared {
     pub limits: Limits,
     /// Lets few read the log at once.
     pub readers: Arc<Semaphore>,
+    /// Whether a request may ask to be left out of the log.
+    pub allow_log_off: bool,
     /// When the daemon started, in seconds since 1970.
     pub started: i64,
     draining: AtomicBool,
@@ -74,7 +78,17 @@ impl App {
     pub fn new(engines: Arc<EngineTable>, journal: Arc<Journal>, generation: GenerationSettings, limits: Limits) -> Self {
         let started = jiff::Timestamp::now().as_second();
         let readers = Arc::new(Semaphore::new(READERS));
-        Self(Arc::new(Shared { engines, journal, generation, limits, readers, started, draining: AtomicBool::new(false) }))
+        let draining = AtomicBool::new(false);
+        Self(Arc::new(Shared { engines, journal, generation, limits, readers, allow_log_off: false, started, draining }))
+    }
+
+    /// Whether requests may ask to be left out of the log; before anybody else has it.
+    #[must_use]
+    pub fn with_log_off_allowed(mut self, allowed: bool) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.allow_log_off = allowed;
+        }
+        self
     }
 
     /// From now on new work is refused.
@@ -100,6 +114,12 @@ impl App {
 /// Refuses a request for an answer of no tokens.
 fn refuse_no_tokens(param: &str, max_tokens: Option<usize>) -> Result<(), ApiError> {
     if max_tokens == Some(0) { Err(ApiError::invalid(Some(param), format!("{param} is 0; it must be at least 1"))) } else { Ok(()) }
+}
+
+/// The request, if nothing is wrong with it: looked at one by one, because a list of prompts has as many copies of all else.
+fn checked(request: GenerateRequest) -> Result<GenerateRequest, ApiError> {
+    request.check()?;
+    Ok(request)
 }
 
 /// All routes, each with its part of `/openapi.json`.
@@ -152,6 +172,7 @@ pub fn router(app: App) -> Router {
             tracing::error!(reason, "a handler panicked");
             ApiError::internal().into_response()
         }))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), logging::obey))
         .layer(axum::middleware::from_fn(request_id::echo))
         .with_state(app)
 }

@@ -149,6 +149,7 @@ fn done(interaction: &Interaction, finish: &Finish) -> Done {
         finish_reason: finish.reason.as_str().to_owned(),
         seed: interaction.seed,
         usage: usage(finish.usage),
+        logged: interaction.dropped.then_some(false),
     }
 }
 

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use minivault_journal::OnFailure;
 use minivault_wire::status::{HealthAnswer, ReadyAnswer};
 
 use super::App;
@@ -42,7 +43,12 @@ pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<ReadyAnsw
             take_health(&mut answer, &*by);
         }
     }
-    let status = if answer.status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut answers = answer.status == "ready";
+    if answers && let Some(cause) = app.journal.failing() {
+        (answer.status, answer.reason) = ("degraded".into(), Some(cause.to_string()));
+        answers = app.journal.on_failure() == OnFailure::Open;
+    }
+    let status = if answers { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(answer))
 }
 

@@ -19,6 +19,13 @@ fn sizes_and_times_have_limits() {
     refused("server", "grace", "nan", "it must be between 0 and 86400 seconds");
     refused("log", "queue", "0", "it must be between 1 and 1048576");
     refused("log", "path", "\"\"", "it must be the path of a file");
+    refused("log", "rotate_bytes", "100", "it must be 0, which is never, or at least 4096");
+    refused("log", "rotate_age", "0", "it must be over 0, or -1, which is never");
+    refused("log", "keep_segments", "-1", "it must be a whole number, 0 or more");
+    refused("log", "sync", "\"allways\"", "it must be one of none, interval, always; did you mean `always`?");
+    refused("log", "on_failure", "\"maybe\"", "it must be one of closed, open");
+    refused("log", "record", "\"some\"", "it must be one of full, hash, meta, off");
+    refused("log", "redact", "[\"a(\"]", "one isn't a regular expression: unclosed group");
     refused("engines.distilgpt2", "load_timeout", "0", "it must be over 0 and at most 86400 seconds");
     refused("engines.distilgpt2", "load", "\"later\"", "it must be one of startup, first_use");
     let expected = "it must be seconds, a duration like \"5m\" or \"1h30m\" of at most a year, or -1 for ever";
@@ -56,4 +63,12 @@ fn everything_that_is_wrong_is_said_at_once() {
         "config.toml:5:9: log.queue is 0; it must be between 1 and 1048576",
         "environment variable MINIVAULTD_GENERATION__TOP_P: generation.top_p is 2; it must be over 0 and at most 1",
     ]);
+}
+
+#[test]
+fn limits_of_the_log_can_be_none() {
+    let log = Setup::file("[log]\nrotate_bytes = 0\nrotate_age = \"7d\"\nkeep_segments = 3\nrecord = \"hash\"\n").settings().log;
+    assert_eq!((log.options.rotate.bytes, log.options.rotate.age), (None, Some(std::time::Duration::from_secs(7 * 86_400))));
+    assert_eq!((log.options.keep.segments, log.options.keep.bytes), (Some(3), None));
+    assert_eq!(log.options.recording, minivault_journal::Recording::Hash);
 }

@@ -56,6 +56,17 @@ async fn prompts_come_in_four_forms() {
 }
 
 #[tokio::test]
+async fn a_list_may_be_longer_than_the_engines_queue() {
+    let daemon = Daemon::reciting("abcdef").await;
+    let prompts: Vec<&str> = ["ab", "abc", "x"].into_iter().cycle().take(60).collect();
+    let (status, answer) = daemon.ask(PATH, &json!({"prompt": prompts, "max_tokens": 3, "temperature": 0})).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let expected: Vec<&str> = ["cde", "def", "abc"].into_iter().cycle().take(60).collect();
+    assert_eq!(texts(&answer), expected);
+    assert_eq!(daemon.log().len(), 60);
+}
+
+#[tokio::test]
 async fn a_stream_tells_what_a_whole_answer_tells() {
     let daemon = Daemon::with(vec![Engine::new("scripted", Script::default())]).await;
     let mut body = json!({"prompt": ["x", "Zwölf "], "n": 2, "max_tokens": 40, "seed": 5, "temperature": 1.3, "logprobs": 2, "echo": true});

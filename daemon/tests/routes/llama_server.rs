@@ -44,6 +44,8 @@ async fn prompts_may_mix_text_and_tokens() {
     }
     let several = ask(json!(["ab", [97, 98], {"prompt_string": "abc"}])).await;
     assert_eq!(several.as_array().unwrap().iter().map(|answer| &answer["content"]).collect::<Vec<_>>(), ["cd", "cd", "de"]);
+    let too_many = ask(json!(vec!["a"; 129])).await;
+    assert!(too_many["error"]["message"].as_str().unwrap().contains("1 to 128 entries"), "{too_many}");
     let image = ask(json!({"prompt_string": "a", "multimodal_data": "iVBO"})).await;
     assert_eq!(image["error"]["param"], "multimodal_data");
     for biases in [json!([["c", false]]), json!([[99, -100]]), json!({"99": -100}), json!({"c": -100})] {

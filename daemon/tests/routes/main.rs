@@ -11,6 +11,7 @@ mod interactions;
 mod lifecycle;
 mod llama_server;
 mod loading;
+mod logging;
 mod native;
 mod refusals;
 mod replay;

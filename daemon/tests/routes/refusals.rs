@@ -195,6 +195,7 @@ async fn completion_bodies_are_checked_too() {
         (r#""n": 3, "best_of": 2"#, "best_of is 2 and n is 3"),
         (r#""n": 2, "best_of": 3, "stream": true"#, "equal it in a stream"),
         (r#""n": 200"#, "at most 128"),
+        (r#""n": 9223372036854775808"#, "at most 128"),
         (r#""logprobs": 21"#, "logprobs is 21"),
         (r#""stop": """#, "stop string is empty"),
     ] {

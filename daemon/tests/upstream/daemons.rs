@@ -165,6 +165,16 @@ async fn a_client_that_leaves_frees_the_upstreams_slot() {
 }
 
 #[tokio::test]
+async fn what_can_not_be_scored_is_refused_and_leaves_no_line() {
+    let upstream = Listening::start(Daemon::reciting("abc").await).await;
+    let front = in_front_of(&[&upstream.url]).await;
+    let body = json!({"prompt": ["a", "b"], "n": 2, "echo": true, "logprobs": 1, "max_tokens": 1});
+    let (status, answer) = front.ask("/v1/completions", &body).await;
+    assert_eq!((status.as_u16(), &answer["error"]["code"]), (501, &json!("unsupported")), "{answer}");
+    assert_eq!(front.log(), Vec::<serde_json::Value>::new());
+}
+
+#[tokio::test]
 async fn requests_are_shared_out_among_the_servers() {
     let (gates, daemons): (Vec<Gate>, Vec<Daemon>) = (0..2).map(|_| gated("abc")).unzip();
     let mut upstreams = Vec::new();

@@ -72,6 +72,9 @@ pub struct Done {
     pub seed: u64,
     /// Tokens it took.
     pub usage: Usage,
+    /// `false` where the interaction should be in the log and could not be written; otherwise it isn't there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logged: Option<bool>,
 }
 
 /// The data of a stream's unnamed events: one piece of text.

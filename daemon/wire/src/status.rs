@@ -12,11 +12,11 @@ pub struct HealthAnswer {
     pub version: String,
 }
 
-/// `/ready`: whether the default engine can answer; status 200 if so, 503 if not.
+/// `/ready`: whether a request is answered now; status 200 if so, 503 if not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReadyAnswer {
-    /// `ready`, `loading`, `failed` or `draining`.
+    /// `ready`, `loading`, `failed`, `draining`, or `degraded` while interactions can't be logged.
     pub status: String,
     /// The default engine, as configured.
     pub engine: String,

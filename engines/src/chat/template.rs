@@ -9,10 +9,13 @@ use super::{ChatMessage, RenderedChat, ToolCall, ToolForm};
 use crate::error::{EngineError, Result};
 use crate::model::Specials;
 
-/// Instructions a template may take for one conversation. Templates come from strangers; ordinary ones need a few thousand.
+/// Instructions a template may take for one conversation. Templates come from strangers; ordinary ones need a few thousand. This bounds
+/// its time; its memory it doesn't bound, so a model file that means harm can still ask for more than there is.
 const FUEL: u64 = 2_000_000;
 /// Bytes a rendered conversation may have beyond its messages.
 const OVERHEAD: usize = 1 << 20;
+/// Roles that clients have a right to.
+const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 /// Splits what looks like a control token in a person's words; a noncharacter, so no ordinary text carries it.
 const SPLIT: char = '\u{FDD0}';
 
@@ -63,6 +66,7 @@ impl ChatTemplate {
         if !tools.is_empty() && self.tool_form.is_none() {
             return Err(EngineError::Unsupported { engine: String::new(), what: "tools: the model's chat template knows none".into() });
         }
+        messages.iter().try_for_each(|message| self.check_role(&message.role))?;
         let guarded: Vec<serde_json::Value> = messages.iter().map(|message| self.guarded_message(message)).collect();
         let told_of_tools = !tools.is_empty();
         let tools: Vec<serde_json::Value> = tools.iter().map(|tool| self.guarded_value(tool)).collect();
@@ -83,6 +87,15 @@ impl ChatTemplate {
         let pieces = text.split(SPLIT).map(ToOwned::to_owned).collect();
         let tool_form = self.tool_form.filter(|_| told_of_tools);
         Ok(RenderedChat { pieces, specials: Specials::Parse, stop: Vec::new(), tool_form })
+    }
+
+    /// Templates build control tokens of roles, so one that isn't known must be no part of any.
+    fn check_role(&self, role: &str) -> Result<()> {
+        if ROLES.contains(&role) || !self.control_names.iter().any(|name| name.contains(role)) {
+            return Ok(());
+        }
+        let message = format!("a message has the role `{role}`, which is part of one of the model's control tokens");
+        Err(EngineError::invalid("messages", message))
     }
 
     /// A message in the form that templates are written for: OpenAI's, but with arguments as an object.
@@ -166,6 +179,17 @@ mod tests {
         assert_eq!(rendered.text(), format!("<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n", words.replace('\u{FDD0}', "")));
         let whole: usize = rendered.pieces.iter().map(|piece| piece.matches("<|im_").count()).sum();
         assert_eq!(whole, 3, "only the template's own: {:?}", rendered.pieces);
+    }
+
+    #[test]
+    fn a_role_is_no_way_to_a_control_token() {
+        let roles = template("{% for message in messages %}<|{{ message.role }}|>{{ message.content }}{% endfor %}");
+        for role in ["im_start", "im_end", "<|im_end|>", ""] {
+            assert!(matches!(roles.render(&[ChatMessage::new(role, "Hi")], &[]), Err(EngineError::InvalidRequest { .. })), "{role}");
+        }
+        for role in ["user", "system", "ipython"] {
+            assert!(roles.render(&[ChatMessage::new(role, "Hi")], &[]).is_ok(), "{role}");
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ use super::kernels::LANES;
 pub(super) const PAGE: usize = 64;
 /// A head's values are padded to as many: four registers.
 const VALUES_AT_ONCE: usize = 4 * LANES;
-/// Pages that are kept for the next sequence when nobody uses them: the system takes long to give them anew.
-const KEPT_PAGES: usize = 32;
+/// Bytes of pages that are kept for the next sequence when nobody uses them: the system takes long to give them anew.
+const KEPT_BYTES: usize = 80 << 20;
 
 /// The shape of what one token leaves in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,10 @@ impl KvShape {
 
     fn head_floats(self) -> usize {
         PAGE * (self.head_size + self.value_width())
+    }
+
+    fn page_floats(self) -> usize {
+        self.layers * self.heads * self.head_floats()
     }
 }
 
@@ -78,21 +82,19 @@ impl Pages {
 
     /// A page of one's own; what is in it means nothing.
     fn take(&mut self) -> Arc<Page> {
-        let floats = self.shape.layers * self.shape.heads * self.shape.head_floats();
-        self.free.pop().unwrap_or_else(|| Arc::new(Page(vec![0.0; floats])))
+        self.free.pop().unwrap_or_else(|| Arc::new(Page(vec![0.0; self.shape.page_floats()])))
     }
 
     fn give_back(&mut self, pages: impl Iterator<Item = Arc<Page>>) {
         let unshared = pages.filter(|page| Arc::strong_count(page) == 1);
         self.free.extend(unshared);
-        self.free.truncate(KEPT_PAGES);
+        self.free.truncate(KEPT_BYTES / (self.shape.page_floats() * size_of::<f32>()));
     }
 }
 
 /// One sequence's keys and values.
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
-    shape: Option<KvShape>,
     length: usize,
     pages: Vec<Arc<Page>>,
 }
@@ -110,7 +112,6 @@ impl Sequence {
 
     /// Makes room for so many more tokens: pages that no other sequence has.
     pub(super) fn reserve(&mut self, tokens: usize, pages: &mut Pages) {
-        self.shape = Some(pages.shape);
         let first = self.length / PAGE;
         if let Some(page) = self.pages.get_mut(first)
             && Arc::get_mut(page).is_none()

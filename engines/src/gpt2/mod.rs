@@ -24,6 +24,8 @@ mod architecture;
 mod cache;
 mod kernels;
 mod loader;
+#[cfg(feature = "testkit")]
+pub mod measured;
 mod model;
 mod network;
 mod plain;

@@ -139,6 +139,10 @@ impl Front {
     }
 
     pub fn admit_reading(&self, prefix: &[TokenId], tokens: &[TokenId], jobs: mpsc::WeakSender<Job>) -> Result<Reading> {
+        self.reading(prefix, tokens, jobs, self.place()?)
+    }
+
+    fn reading(&self, prefix: &[TokenId], tokens: &[TokenId], jobs: mpsc::WeakSender<Job>, place: OwnedSemaphorePermit) -> Result<Reading> {
         self.check_tokens("tokens", tokens)?;
         let limit = self.limits.context.saturating_sub(prefix.len());
         if tokens.is_empty() || tokens.len() > limit {
@@ -147,19 +151,20 @@ impl Front {
                 format!("a text of {} tokens can't be read; it must have 1 to {limit}", tokens.len()),
             ));
         }
-        Ok(Reading::new(prefix, tokens, jobs, self.place()?))
+        Ok(Reading::new(prefix, tokens, jobs, place))
     }
 
     /// The tokens of a prompt with what the model thinks of them; what it expects before a text is put in front and not told.
     pub async fn score(&self, prompt: &Prompt, alternatives: usize, jobs: mpsc::WeakSender<Job>) -> Result<Vec<Token>> {
+        let place = self.place()?;
         let (prefix, tokens) = match prompt {
             Prompt::Tokens(tokens) => (&[][..], tokens.clone()),
-            Prompt::Text(text) => (self.vocabulary.prompt_prefix(), self.tokenize(text).await?),
+            Prompt::Text(text) => (self.vocabulary.prompt_prefix(), self.encode(text).await?),
             Prompt::Chat { .. } => {
                 return Err(self.unsupported("log probabilities of a chat's prompt"));
             }
         };
-        let reading = self.admit_reading(prefix, &tokens, jobs)?;
+        let reading = self.reading(prefix, &tokens, jobs, place)?;
         score(reading, tokens, alternatives, self.vocabulary.clone()).await
     }
 
@@ -179,26 +184,23 @@ impl Front {
     }
 
     pub async fn tokenize(&self, text: &str) -> Result<Vec<TokenId>> {
+        // Long ones wait for each other, and what waits has a place.
+        let _place = (text.len() > ENCODED_IN_PLACE).then(|| self.place()).transpose()?;
+        self.encode(text).await
+    }
+
+    async fn encode(&self, text: &str) -> Result<Vec<TokenId>> {
         let vocabulary = self.vocabulary.clone();
         let text = text.to_owned();
         self.off_worker(text.len(), move || vocabulary.encode(&text, Specials::Literal)).await
     }
 
-    /// The bytes of tokens as text, invalid ones as U+FFFD; control tokens by their names, so that a logged prompt shows them.
-    pub fn text_of(&self, tokens: &[TokenId]) -> String {
-        let mut characters = WholeCharacters::default();
-        let mut text = String::new();
-        let mut bytes = Vec::new();
-        for &token in tokens {
-            bytes.clear();
-            if self.vocabulary.kind(token) == TokenKind::Control {
-                bytes.extend_from_slice(self.vocabulary.name(token).as_bytes());
-            } else {
-                self.vocabulary.push_bytes(token, &mut bytes);
-            }
-            text.push_str(&characters.push(&bytes));
-        }
-        text
+    /// The text of tokens, as [`text_of`] makes it.
+    pub async fn detokenize(&self, tokens: &[TokenId]) -> Result<String> {
+        self.check_tokens("tokens", tokens)?;
+        let _place = (tokens.len() > ENCODED_IN_PLACE).then(|| self.place()).transpose()?;
+        let (vocabulary, tokens) = (self.vocabulary.clone(), tokens.to_vec());
+        self.off_worker(tokens.len(), move || Ok(text_of(&*vocabulary, &tokens))).await
     }
 
     pub fn check_tokens(&self, param: &'static str, tokens: &[TokenId]) -> Result<()> {
@@ -257,7 +259,11 @@ impl Front {
         };
         if let Prompt::Tokens(tokens) = prompt {
             self.check_tokens("prompt", &tokens)?;
-            return Ok(Rendered { text: self.text_of(&tokens), tokens, stop: Vec::new(), tool_form: None });
+            let (prompt_tokens, limit) = (tokens.len(), self.limits.context);
+            if prompt_tokens > limit {
+                return Err(EngineError::ContextLengthExceeded { prompt_tokens, max_tokens: None, limit });
+            }
+            return Ok(Rendered { text: text_of(&*self.vocabulary, &tokens), tokens, stop: Vec::new(), tool_form: None });
         }
         let vocabulary = self.vocabulary.clone();
         let name = self.info.name.clone();
@@ -341,4 +347,21 @@ fn random_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     // Each `RandomState` has keys of its own, from the operating system's randomness.
     RandomState::new().hash_one(0) >> 11
+}
+
+/// The bytes of tokens as text, invalid ones as U+FFFD; control tokens by their names, so that a logged prompt shows them.
+fn text_of(vocabulary: &dyn Vocabulary, tokens: &[TokenId]) -> String {
+    let mut characters = WholeCharacters::default();
+    let mut text = String::new();
+    let mut bytes = Vec::new();
+    for &token in tokens {
+        bytes.clear();
+        if vocabulary.kind(token) == TokenKind::Control {
+            bytes.extend_from_slice(vocabulary.name(token).as_bytes());
+        } else {
+            vocabulary.push_bytes(token, &mut bytes);
+        }
+        text.push_str(&characters.push(&bytes));
+    }
+    text
 }

@@ -27,6 +27,8 @@ pub(super) struct Batch {
     waiting: VecDeque<Sequence>,
     embeddings: VecDeque<EmbedJob>,
     readings: VecDeque<ReadJob>,
+    /// Counts what arrived.
+    arrivals: u64,
     running: Vec<Running>,
     slots: Slots,
     /// What each running sequence feeds in the step under way.
@@ -60,6 +62,7 @@ impl Batch {
             waiting: VecDeque::new(),
             embeddings: VecDeque::new(),
             readings: VecDeque::new(),
+            arrivals: 0,
             running: Vec::with_capacity(limits.slots),
             slots: Slots::new(limits, reuse),
             shares: Vec::with_capacity(limits.slots),
@@ -94,7 +97,7 @@ impl Batch {
             // Whoever asked may be gone.
             let _ = answer.send(Err(error.clone()));
         }
-        for ReadJob { mut reading, answer } in self.readings.drain(..) {
+        for ReadJob { mut reading, answer, .. } in self.readings.drain(..) {
             reading.slot = None;
             let _ = answer.send((reading, Err(error.clone())));
         }
@@ -136,10 +139,10 @@ impl Batch {
         self.running.iter().any(|running| running.sequence.is_alone())
     }
 
-    /// Whether a text can be read further. None is begun while a request waits until it is alone.
+    /// Whether a text can be read further, or begun: not behind a request that waits until it is alone.
     fn may_read(&self, job: &ReadJob) -> bool {
-        let others_wait = || self.waiting.front().is_some_and(Sequence::is_alone);
-        !self.is_for_one_alone() && (job.reading.slot.is_some() || self.slots.any_free() && !others_wait())
+        let is_behind_one_alone = || self.waiting.front().is_some_and(|next| next.is_alone() && next.arrival < job.arrival);
+        job.reading.slot.is_some() || self.slots.any_free() && !is_behind_one_alone()
     }
 
     fn take(&mut self, job: Job, model: &mut dyn Model) {
@@ -150,11 +153,15 @@ impl Batch {
 
     /// Puts a job in its queue, or returns the slot that it gives back.
     fn accept(&mut self, job: Job) -> Option<Slot> {
+        self.arrivals += 1;
         match job {
-            Job::Generate(sequences) => self.waiting.extend(sequences),
+            Job::Generate(mut sequences) => {
+                sequences.iter_mut().for_each(|sequence| sequence.arrival = self.arrivals);
+                self.waiting.extend(sequences);
+            }
             Job::Embed(job) => self.embeddings.push_back(job),
-            Job::Read(job) => self.readings.push_back(*job),
-            Job::Release(slot) => return Some(slot),
+            Job::Read(job) => self.readings.push_back(ReadJob { arrival: self.arrivals, ..*job }),
+            Job::Release(slot, _permit) => return Some(slot),
         }
         None
     }
@@ -168,14 +175,20 @@ impl Batch {
         }
     }
 
-    /// Gives free slots to those that wait, first come, first served: behind one that must be alone all others wait. Of several answers to one request the first reads the prompt; slots are
-    /// kept for the others meanwhile.
+    /// Gives free slots to those that wait, first come, first served, texts that are only read among them; behind one that must be alone
+    /// all others wait. Of several answers to one request the first reads the prompt; slots are kept for the others meanwhile.
     fn join(&mut self, model: &mut dyn Model) {
         let mut place = 0;
-        while place < self.waiting.len().min(self.slots.count_free()) && self.has_room_for(&self.waiting[place]) {
+        while place < self.waiting.len().min(self.slots.count_free()) && !self.is_for_one_alone() {
+            if self.seat_reading(Some(self.waiting[place].arrival), model) {
+                continue;
+            }
             if family::waits(&self.waiting[place], self.running.iter().map(|running| &running.sequence)) {
                 place += 1;
                 continue;
+            }
+            if !self.has_room_for(&self.waiting[place]) {
+                return;
             }
             let Some(mut sequence) = self.waiting.remove(place) else { return };
             let running = self.running.iter().map(|running| (running.slot, running.sequence.fed()));
@@ -183,6 +196,17 @@ impl Batch {
             sequence.begin_at(cached);
             self.running.push(Running { slot, sequence, progress: Progress::More });
         }
+        while place < self.slots.count_free() && !self.is_for_one_alone() && self.seat_reading(None, model) {}
+    }
+
+    /// Gives a slot to the text that has waited longest to be read, if it came before that arrival; whether there was one.
+    fn seat_reading(&mut self, before: Option<u64>, model: &mut dyn Model) -> bool {
+        let waiting = self.readings.iter_mut().filter(|job| job.reading.slot.is_none());
+        let Some(job) = waiting.min_by_key(|job| job.arrival).filter(|job| before.is_none_or(|before| job.arrival < before)) else {
+            return false;
+        };
+        job.reading.slot = self.slots.take(&[], std::iter::empty(), model).map(|seat| seat.slot);
+        job.reading.slot.is_some()
     }
 
     /// Computes one embedding; the others wait for their turn between the steps.
@@ -200,14 +224,11 @@ impl Batch {
         }
     }
 
-    /// Takes one of the texts that are read a few tokens further, in a slot of its own.
+    /// Takes one of the texts that have a slot a few tokens further.
     fn read(&mut self, model: &mut dyn Model) {
-        let Some(place) = self.readings.iter().position(|job| self.may_read(job)) else { return };
-        let Some(ReadJob { mut reading, answer }) = self.readings.remove(place) else { return };
-        let Some(slot) = reading.slot.take().or_else(|| Some(self.slots.take(&[], std::iter::empty(), model)?.slot)) else {
-            self.readings.push_back(ReadJob { reading, answer });
-            return;
-        };
+        let Some(place) = self.readings.iter().position(|job| job.reading.slot.is_some()) else { return };
+        let Some(ReadJob { mut reading, answer, .. }) = self.readings.remove(place) else { return };
+        let Some(slot) = reading.slot.take() else { return };
         let rows = if answer.is_closed() {
             Err(EngineError::Stopped)
         } else {

@@ -136,8 +136,7 @@ impl TextEngine for LocalEngine {
     }
 
     async fn detokenize(&self, tokens: &[TokenId]) -> Result<String> {
-        self.front.check_tokens("tokens", tokens)?;
-        Ok(self.front.text_of(tokens))
+        self.front.detokenize(tokens).await
     }
 
     async fn embed(&self, texts: &[Prompt]) -> Result<Vec<Embedding>> {

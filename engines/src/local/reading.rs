@@ -27,11 +27,14 @@ pub(super) struct Reading {
     pub slot: Option<Slot>,
     /// Weak, because the engine's thread ends when nobody can send to it any more.
     jobs: mpsc::WeakSender<Job>,
-    _permit: OwnedSemaphorePermit,
+    /// `None` once it goes back with the slot.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// A reading on its way to the engine's thread and back.
 pub(super) struct ReadJob {
+    /// Which one of all that came it is.
+    pub arrival: u64,
     pub reading: Reading,
     pub answer: oneshot::Sender<(Reading, Result<Logits>)>,
 }
@@ -39,7 +42,7 @@ pub(super) struct ReadJob {
 impl Reading {
     /// A text of which the model has seen nothing.
     pub fn new(prefix: &[TokenId], text: &[TokenId], jobs: mpsc::WeakSender<Job>, permit: OwnedSemaphorePermit) -> Self {
-        Self { tokens: [prefix, text].concat(), prefix: prefix.len(), fed: 0, slot: None, jobs, _permit: permit }
+        Self { tokens: [prefix, text].concat(), prefix: prefix.len(), fed: 0, slot: None, jobs, permit: Some(permit) }
     }
 
     /// Feeds the next few tokens to the slot and returns the rows after those that belong to the text.
@@ -72,7 +75,7 @@ impl Reading {
             let (answer, answered) = oneshot::channel();
             let jobs = reading.jobs.upgrade().ok_or(EngineError::Stopped)?;
             // The permit keeps a place for it.
-            jobs.try_send(Job::Read(Box::new(ReadJob { reading, answer }))).map_err(|_| EngineError::Stopped)?;
+            jobs.try_send(Job::Read(Box::new(ReadJob { arrival: 0, reading, answer }))).map_err(|_| EngineError::Stopped)?;
             drop(jobs);
             let (reading, rows) = answered.await.map_err(|_| EngineError::Stopped)?;
             Ok(Some((rows?, reading)))
@@ -81,11 +84,11 @@ impl Reading {
 }
 
 impl Drop for Reading {
-    /// Whoever stops reading in the middle gives the slot back; the permit, which is still held here, keeps a place for the message.
+    /// Whoever stops reading in the middle gives the slot back, with the permit that keeps a place for the message.
     fn drop(&mut self) {
-        if let (Some(slot), Some(jobs)) = (self.slot.take(), self.jobs.upgrade()) {
+        if let (Some(slot), Some(permit), Some(jobs)) = (self.slot.take(), self.permit.take(), self.jobs.upgrade()) {
             // Only an engine that is ending takes no more of them.
-            let _ = jobs.try_send(Job::Release(slot));
+            let _ = jobs.try_send(Job::Release(slot, permit));
         }
     }
 }

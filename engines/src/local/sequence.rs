@@ -14,6 +14,8 @@ use crate::request::{Sampling, TokenId};
 pub(super) struct Sequence {
     /// Prompt and output; behind them, while a step is under way, the draft that it verifies.
     tokens: Vec<TokenId>,
+    /// Which one of all that came it is.
+    pub arrival: u64,
     /// How many of `tokens` are draft.
     drafted: usize,
     /// How many of `tokens` the model's cache holds.
@@ -86,6 +88,7 @@ impl Sequence {
             matcher: matcher.map(Box::new),
             lent: false,
             tokens: prompt,
+            arrival: 0,
             drafted: 0,
             fed: 0,
             cached: 0,

@@ -34,15 +34,15 @@ pub(super) struct Serving {
     pub jobs: mpsc::Sender<Job>,
 }
 
-/// What the thread is asked to do. Each carries the permit that counts it, or is sent while one is held.
+/// What the thread is asked to do. Each carries the permit that counts it.
 pub(super) enum Job {
     /// All answers to one request.
     Generate(Vec<Sequence>),
     Embed(EmbedJob),
     /// A few more rows of a text's logits.
     Read(Box<ReadJob>),
-    /// The slot of a text that is read no further.
-    Release(Slot),
+    /// The slot of a text that is read no further, with the permit that keeps a place for this.
+    Release(Slot, OwnedSemaphorePermit),
 }
 
 pub(super) struct EmbedJob {

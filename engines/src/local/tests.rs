@@ -322,6 +322,32 @@ async fn whoever_stops_reading_gives_the_slot_back() {
 }
 
 #[tokio::test]
+async fn a_text_that_is_read_takes_its_turn_among_those_that_wait() {
+    let (gate, script) = gated("abcdefgh");
+    let script = slots(script, 1);
+    let engine = start(&script, 8).await;
+    let running = engine.generate(greedy("a", 2)).await.unwrap();
+    let reader = gate.clone();
+    blocking(move || reader.wait_until_reached()).await;
+    let mut rows = engine.logits(&bytes("xyz")).await.unwrap();
+    let reading = tokio::spawn(async move { rows.next().await.unwrap().unwrap().rows() });
+    // It has asked before the others come.
+    while engine.health().queued == 0 {
+        tokio::task::yield_now().await;
+    }
+    tokio::task::yield_now().await;
+    let later: Vec<_> = futures_util::future::try_join_all((0..4).map(|_| engine.generate(greedy("abc", 4)))).await.unwrap();
+    gate.open();
+    assert_eq!(reading.await.unwrap(), 3);
+    for answer in std::iter::once(running).chain(later) {
+        answer.collect().await.unwrap();
+    }
+    let fed: Vec<Vec<TokenId>> = script.steps().iter().map(|step| step[0].1.clone()).collect();
+    let place = |tokens: &str| fed.iter().position(|step| *step == bytes(tokens)).unwrap();
+    assert!(place("xyz") < place("abc"), "{fed:?}");
+}
+
+#[tokio::test]
 async fn a_failed_step_ends_the_reading_and_not_the_engine() {
     let engine = start(&slots(Script { fault: Some(Fault::FailsAt(1)), ..scripted("abcdefgh") }, 1), 1).await;
     let mut rows = engine.logits(&bytes(&"abcdefgh".repeat(4))).await.unwrap();

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use super::calls::Calls;
 use super::chunk::{Addition, Chunk};
 use super::complaint::Complaint;
 use super::events::{Event, Events};
@@ -17,6 +19,8 @@ use crate::generation::{Finish, FinishReason, TextEvent, Usage};
 
 /// What marks the end of a stream.
 const DONE: &str = "[DONE]";
+/// How long a server may take to end a stream whose end it has told; longer, and its connection is not used again.
+const LAST_BYTES_WITHIN: Duration = Duration::from_secs(2);
 
 /// An answer under way. Dropping it closes its connection, by which the server knows that it can stop.
 pub(super) struct Answer {
@@ -34,6 +38,7 @@ pub(super) struct Answer {
     waiting: VecDeque<TextEvent>,
     /// Pieces of text, which count as tokens where the server doesn't tell a usage.
     pieces: usize,
+    calls: Calls,
     finish: Option<FinishReason>,
     usage: Option<Usage>,
     over: bool,
@@ -59,6 +64,7 @@ impl Answer {
             begun: false,
             waiting: VecDeque::new(),
             pieces: 0,
+            calls: Calls::default(),
             finish: None,
             usage: None,
             over: false,
@@ -176,7 +182,9 @@ impl Answer {
         if !text.is_empty() || !tokens.is_empty() {
             self.waiting.push_back(TextEvent::Text { text, tokens });
         }
-        self.waiting.extend(calls.into_iter().map(TextEvent::ToolCall));
+        for call in calls {
+            self.waiting.push_back(TextEvent::ToolCall(self.calls.in_order(call)?));
+        }
         Ok(())
     }
 
@@ -184,7 +192,7 @@ impl Answer {
         if let Some((engaged, events)) = self.line.take() {
             engaged.succeeded();
             // Behind the reader's back: it need not wait for the connection.
-            tokio::spawn(events.drain());
+            tokio::spawn(tokio::time::timeout(LAST_BYTES_WITHIN, events.drain()));
         }
         let usage = self.usage.unwrap_or(Usage { completion_tokens: self.pieces, ..Usage::default() });
         TextEvent::Finished(Finish { reason: self.finish.take().unwrap_or(FinishReason::EndOfText), usage, end: None })

@@ -100,7 +100,9 @@ impl Engaged {
 
     /// It is full, or loads: others go first for this long.
     pub fn is_busy_for(&self, wait: Duration) {
-        self.fleet.states()[self.index].rests_until = Some(Instant::now() + wait.min(LONGEST_REST));
+        let state = &mut self.fleet.states()[self.index];
+        // A failed one rests no shorter for it.
+        state.rests_until = state.rests_until.max(Some(Instant::now() + wait.min(LONGEST_REST)));
     }
 }
 

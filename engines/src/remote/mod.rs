@@ -6,6 +6,7 @@
 //!
 //! - `config`: the engine's table
 //! - `fleet`, `server`: the servers, which one is asked next, and how
+//! - `calls`: which call of a tool a piece belongs to
 //! - `question`, `chunk`: requests and answers in the API's dialects
 //! - `events`: server-sent events
 //! - `failure`, `complaint`: what a refusal, silence or nonsense means
@@ -15,6 +16,7 @@
 //! explained in the server's words, because only they say what is wrong with it.
 
 mod answer;
+mod calls;
 mod chunk;
 mod complaint;
 mod config;
@@ -29,13 +31,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use reqwest::header::HeaderValue;
 use tokio::sync::{Semaphore, watch};
 
 use crate::error::{EngineError, Result};
 use crate::generation::{Beginning, Generation};
 use crate::registry::{Backend, Opening};
-use crate::request::{GenerateRequest, Prompt};
+use crate::request::{GenerateRequest, Prompt, seed_of_choice};
 use crate::text_engine::{Capabilities, Computation, Determinism, EngineInfo, Health, State, TextEngine};
 
 pub use config::OpenAiConfig;
@@ -151,6 +154,16 @@ impl TextEngine for RemoteEngine {
     fn health(&self) -> Health {
         let active = self.config.slots - self.places.available_permits();
         Health { state: State::Ready, active, queued: 0, slots: self.config.slots }
+    }
+
+    /// Asks for all at once: a server that takes one after the other would have the later ones wait for their first byte.
+    async fn choices(&self, request: GenerateRequest, count: usize) -> Result<Vec<Generation>> {
+        let choice = |choice| {
+            let mut request = request.clone();
+            request.sampling.seed = request.sampling.seed.map(|seed| seed_of_choice(seed, choice));
+            self.generate(request)
+        };
+        try_join_all((0..count).map(choice)).await
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<Generation> {

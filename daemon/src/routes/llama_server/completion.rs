@@ -16,7 +16,7 @@ use crate::error::ApiError;
 use crate::interaction::{Interaction, Next, Piece, Question};
 use crate::openapi::Asking;
 use crate::routes::openai::{Form, NEVER, OpenAiBody};
-use crate::routes::{App, refuse_no_tokens};
+use crate::routes::{App, checked, refuse_no_tokens};
 
 /// What is wanted of the answers.
 struct Wanted {
@@ -147,7 +147,7 @@ impl Teller {
             stopping_word,
             timings: Timings {
                 cache_n: usage.cached_tokens,
-                prompt_n: usage.prompt_tokens - usage.cached_tokens,
+                prompt_n: usage.prompt_tokens.saturating_sub(usage.cached_tokens),
                 prompt_ms: milliseconds(self.started, first),
                 predicted_n: usage.completion_tokens,
                 predicted_ms: milliseconds(first, now),
@@ -223,7 +223,7 @@ async fn question(app: &App, body: CompletionBody) -> Result<(Question, Wanted, 
         id: format!("cmpl-{}", uuid::Uuid::now_v7().simple()),
         endpoint: "/completion",
         model: body.model,
-        requests: prompts.into_iter().map(request).collect(),
+        requests: prompts.into_iter().map(|prompt| checked(request(prompt))).collect::<Result<_, _>>()?,
         choices: 1,
         replay_of: None,
         form: [("stream".to_owned(), body.stream.unwrap_or(false).into())].into_iter().collect(),

@@ -5,6 +5,7 @@ use minivault_wire::llama_server::{self as wire, Bias, Biases, PromptOrPrompts, 
 
 use crate::error::ApiError;
 use crate::routes::App;
+use crate::routes::openai::MAX_CHOICES;
 
 /// What stands for a token that never comes.
 const NEVER: f32 = -100.0;
@@ -18,8 +19,9 @@ pub(super) async fn of_body(app: &App, engine: &dyn TextEngine, prompts: PromptO
         PromptOrPrompts::One(prompt) => (vec![prompt], false),
         PromptOrPrompts::Several(prompts) => (prompts, true),
     };
-    if prompts.is_empty() {
-        return Err(ApiError::invalid(Some("prompt"), "prompt is an empty list; it needs at least one entry"));
+    if prompts.is_empty() || prompts.len() > MAX_CHOICES {
+        let message = format!("prompt is a list of {}; it must have 1 to {MAX_CHOICES} entries", prompts.len());
+        return Err(ApiError::invalid(Some("prompt"), message));
     }
     let mut found = Vec::with_capacity(prompts.len());
     for prompt in prompts {

@@ -20,7 +20,7 @@ use super::{for_the_log, now, prompts, told_of, usage};
 use crate::error::ApiError;
 use crate::interaction::{Answer, Interaction, Next, Piece, Question};
 use crate::openapi::Asking;
-use crate::routes::{App, refuse_no_tokens};
+use crate::routes::{App, checked, refuse_no_tokens};
 
 /// Tokens of an answer to a request that names no `max_tokens`.
 const DEFAULT_MAX_TOKENS: usize = 16;
@@ -66,7 +66,13 @@ pub(in crate::routes) async fn complete(
     let (question, wanted) = question(&app, body)?;
     let mut interactions = Interaction::begin_all(&app, question).await?;
     // Before the first byte of a stream, so that an engine that can't score refuses with a status.
-    let echoes = echoes(&mut interactions, &wanted).await?;
+    let echoes = match echoes(&mut interactions, &wanted).await {
+        Ok(echoes) => echoes,
+        Err(error) => {
+            Interaction::end_all(interactions, &error).await?;
+            return Err(error);
+        }
+    };
     if wanted.stream { Ok(events(interactions, echoes, wanted)) } else { whole(interactions, echoes, wanted).await }
 }
 
@@ -242,7 +248,7 @@ fn question(app: &App, body: CompletionBody) -> Result<(Question, Wanted), ApiEr
         id: format!("cmpl-{}", uuid::Uuid::now_v7().simple()),
         endpoint: "/v1/completions",
         model: body.model,
-        requests: prompts.iter().map(request).collect(),
+        requests: prompts.iter().map(|prompt| checked(request(prompt))).collect::<Result<_, _>>()?,
         choices: best_of,
         replay_of: None,
         form,

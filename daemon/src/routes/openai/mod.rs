@@ -34,6 +34,7 @@ use crate::interaction::Interaction;
 pub(super) use body::OpenAiBody;
 pub(super) use format::Form;
 pub(super) use logprobs::NEVER;
+pub(super) use prompts::MAX_CHOICES;
 
 /// What all answers to a request tell of it: its name, and the engine.
 fn told_of(interactions: &[Interaction]) -> Result<(String, Arc<EngineInfo>), ApiError> {

@@ -7,7 +7,7 @@ use crate::error::ApiError;
 use crate::routes::App;
 
 /// Answers that one request may ask for, all its prompts together: OpenAI's limit.
-pub(super) const MAX_CHOICES: usize = 128;
+pub(in crate::routes) const MAX_CHOICES: usize = 128;
 
 /// The prompts in their order.
 ///
@@ -38,7 +38,7 @@ pub(super) fn of_body(app: &App, prompts: Prompts) -> Result<Vec<Prompt>, ApiErr
 /// None at all, or too many.
 pub(super) fn answers(param: &str, wanted: Option<usize>, prompts: usize) -> Result<usize, ApiError> {
     let count = wanted.unwrap_or(1);
-    if count == 0 || count * prompts > MAX_CHOICES {
+    if count == 0 || count > MAX_CHOICES / prompts.max(1) {
         let each = if prompts == 1 { String::new() } else { format!(" for each of {prompts} prompts") };
         let message = format!("{param} is {count}{each}; it must be at least 1, and a request has at most {MAX_CHOICES} answers");
         return Err(ApiError::invalid(Some(param), message));

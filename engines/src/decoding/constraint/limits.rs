@@ -7,10 +7,6 @@ use serde_json::{Map, Value};
 use crate::error::{EngineError, Result};
 use crate::request::Constraint;
 
-/// Bytes of a schema or grammar.
-const LONGEST: usize = 64 * 1024;
-/// Bytes of a regular expression.
-const LONGEST_REGEX: usize = 8 * 1024;
 /// Objects, arrays or brackets inside each other.
 const DEEPEST: usize = 64;
 /// Formats of strings that a grammar knows. JSON Schema lets any other word stand here, as a note.
@@ -32,13 +28,13 @@ pub fn key(constraint: &Constraint) -> String {
 /// The grammar for llguidance, if it is neither too long nor too deep.
 pub fn checked(constraint: &Constraint) -> Result<TopLevelGrammar> {
     let param = constraint.param();
+    constraint.check_length()?;
     match constraint {
         Constraint::JsonObject => Ok(json(serde_json::json!({"type": "object"}))),
         Constraint::JsonSchema(schema) => {
             if depth(schema) > DEEPEST {
                 return Err(EngineError::invalid(param, format!("the schema is deeper than {DEEPEST} levels, which is the limit")));
             }
-            check_length(param, "schema", schema.to_string().len(), LONGEST)?;
             if !schema.is_object() && !schema.is_boolean() {
                 return Err(EngineError::invalid(param, "the schema is neither an object nor a boolean"));
             }
@@ -47,7 +43,6 @@ pub fn checked(constraint: &Constraint) -> Result<TopLevelGrammar> {
             Ok(json(schema))
         }
         Constraint::Grammar(grammar) => {
-            check_length(param, "grammar", grammar.len(), LONGEST)?;
             check_brackets(param, grammar)?;
             if grammar.trim().is_empty() {
                 return Err(EngineError::invalid(param, "the grammar is empty; it needs a rule `start`"));
@@ -55,7 +50,6 @@ pub fn checked(constraint: &Constraint) -> Result<TopLevelGrammar> {
             Ok(TopLevelGrammar::from_lark(grammar.clone()))
         }
         Constraint::Regex(regex) => {
-            check_length(param, "regular expression", regex.len(), LONGEST_REGEX)?;
             check_brackets(param, regex)?;
             if regex.is_empty() {
                 return Err(EngineError::invalid(param, "the regular expression is empty"));
@@ -130,13 +124,6 @@ fn depth(value: &Value) -> usize {
         deepest.unwrap_or(above)
     }
     descend(value, 0)
-}
-
-fn check_length(param: &'static str, what: &str, length: usize, limit: usize) -> Result<()> {
-    if length <= limit {
-        return Ok(());
-    }
-    Err(EngineError::invalid(param, format!("the {what} has {length} bytes; the limit is {limit}")))
 }
 
 /// How deep a Lark grammar or a regular expression is, by its brackets; those in strings and comments don't count.

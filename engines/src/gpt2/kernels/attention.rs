@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
+use super::disjoint::Disjoint;
 use super::isa::{Isa, Work};
 use super::lanes::{LANES, Lanes};
-use super::linear::Shared;
 use super::rows::exponentials;
 use super::team::Team;
 use crate::gpt2::cache::{KvShape, PAGE, Page, Sequence};
@@ -63,7 +63,7 @@ pub(in crate::gpt2) fn store(shape: KvShape, layer: usize, projections: &[f32], 
         written.extend(pages.map(|(page, tokens)| Written { first_row: first_row + tokens.start - start, page, tokens }));
     }
     let count = written.len();
-    let written = Shared::new(&mut written);
+    let written = Disjoint::new(&mut written);
     team.share_out(count, |part| {
         // SAFETY: the parts are disjoint, and each is asked for once.
         for Written { page, tokens, first_row } in unsafe { written.part(part.start, part.len()) } {
@@ -108,7 +108,7 @@ pub(in crate::gpt2) fn attend(step: Step<'_>, gathered: &mut [f32], isa: Isa, te
             tiles.extend((0..*rows).step_by(isa.rows_together()).map(tile));
         }
     }
-    let gathered = Shared::new(gathered);
+    let gathered = Disjoint::new(gathered);
     team.share_out(tiles.len(), |part| isa.run(Tiles { step, tiles: &tiles[part], gathered: &gathered }));
 }
 
@@ -116,7 +116,7 @@ pub(in crate::gpt2) fn attend(step: Step<'_>, gathered: &mut [f32], isa: Isa, te
 struct Tiles<'a> {
     step: Step<'a>,
     tiles: &'a [Tile],
-    gathered: &'a Shared<'a, f32>,
+    gathered: &'a Disjoint<'a, f32>,
 }
 
 impl Work for Tiles<'_> {
@@ -145,7 +145,7 @@ fn rows<L: Lanes, const ROWS: usize, const KEYS: usize, const VALUES: usize>(
     step: Step<'_>,
     tile: Tile,
     scores: &mut Vec<f32>,
-    gathered: &Shared<'_, f32>,
+    gathered: &Disjoint<'_, f32>,
 ) {
     let Step { shape, layer, projections, spans, sequences } = step;
     let (span, size) = (&spans[tile.span], shape.head_size);

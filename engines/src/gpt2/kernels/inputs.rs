@@ -1,9 +1,9 @@
 //! The rows of a step as the kernels read them.
 
+use super::disjoint::Disjoint;
 use super::isa::{Isa, Work, for_rows};
 use super::lanes::{LANES, Lanes};
 use super::layout::{GROUP, GROUP_WORDS, OFFSET, to_bf16};
-use super::linear::Shared;
 use super::team::Team;
 use crate::gpt2::Dtype;
 
@@ -123,7 +123,7 @@ impl Inputs {
         self.groups = self.rows.div_ceil(isa.most_rows());
         self.words.resize(self.rows * self.row_words, 0);
         let (rows, groups, row_words) = (self.rows, self.groups, self.row_words);
-        let words = Shared::new(&mut self.words);
+        let words = Disjoint::new(&mut self.words);
         team.run(groups, |group| {
             let (first, end) = (rows * group / groups, rows * (group + 1) / groups);
             // SAFETY: each group is asked for once, and they don't overlap.

@@ -2,6 +2,7 @@
 
 use candle_core::Result;
 
+use super::disjoint::Disjoint;
 use super::inputs::Inputs;
 use super::isa::{Isa, Work};
 use super::lanes::{LANES, Lanes};
@@ -66,7 +67,7 @@ impl Linear {
         let (rows, outputs) = (x.len() / self.inputs, self.outputs);
         assert!(x.len() == rows * self.inputs && y.len() == rows * outputs, "{} inputs, {} outputs", x.len(), y.len());
         encoded.fill(x, self.inputs, self.dtype, self.isa, team);
-        let (encoded, y) = (&*encoded, Shared::new(y));
+        let (encoded, y) = (&*encoded, Disjoint::new(y));
         team.share_out(self.matrix.panels(), |panels| {
             let mut products = [Line::ZERO; MOST_ROWS];
             for index in panels {
@@ -129,30 +130,5 @@ fn finish<L: Lanes>(product: &Line, bias: &[f32; OUTPUTS], outcome: Outcome, y: 
             Outcome::Sum => result.add(L::load(y)),
         };
         result.store(y);
-    }
-}
-
-/// Values of which threads write different parts at the same time.
-pub(super) struct Shared<'a, T> {
-    start: *mut T,
-    length: usize,
-    values: std::marker::PhantomData<&'a mut [T]>,
-}
-
-// SAFETY: it gives out parts of a `&mut [T]`, which may go to other threads; `part` asks its callers that no two of them overlap.
-unsafe impl<T: Send> Sync for Shared<'_, T> {}
-
-impl<'a, T> Shared<'a, T> {
-    pub(super) fn new(values: &'a mut [T]) -> Self {
-        Self { start: values.as_mut_ptr(), length: values.len(), values: std::marker::PhantomData }
-    }
-
-    /// # Safety
-    /// No two parts that are in use at the same time overlap.
-    #[allow(clippy::mut_from_ref)] // What `Safety` asks for makes it right.
-    pub(super) unsafe fn part(&self, first: usize, count: usize) -> &'a mut [T] {
-        assert!(first.checked_add(count).is_some_and(|end| end <= self.length));
-        // SAFETY: within the slice, as was just checked, and with no other reference to it, as the caller promises.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(first), count) }
     }
 }

@@ -5,14 +5,14 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use candle_core::{Error, Result};
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::{MmapOptions, MmapRaw};
 
 /// One large piece of memory that matrices are laid out in, in the order in which a step reads them.
 ///
 /// In huge pages where the system has them: reading weights is all that decoding does, and with pages of 4 KiB a thread reads 13 GB/s,
 /// with those of 2 MiB 15.5 (Emerald Rapids), because the processor's own prefetching ends where a page does.
 pub(in crate::gpt2) struct Memory {
-    map: Arc<MmapMut>,
+    map: Arc<MmapRaw>,
     used: usize,
 }
 
@@ -33,7 +33,7 @@ impl Memory {
         // Without huge pages it is only slower.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
-        Ok(Self { map: Arc::new(map), used: 0 })
+        Ok(Self { map: Arc::new(map.into()), used: 0 })
     }
 
     /// The next `count` values, all zeros.
@@ -44,7 +44,7 @@ impl Memory {
             return Err(Error::Msg(format!("weights don't fit into the {} bytes that were counted for them", self.map.len())));
         };
         self.used = end;
-        Ok(Region { start: self.map.as_ptr().wrapping_add(first).cast_mut().cast(), count, _map: self.map.clone(), values: PhantomData })
+        Ok(Region { start: self.map.as_mut_ptr().wrapping_add(first).cast(), count, _map: self.map.clone(), values: PhantomData })
     }
 }
 
@@ -52,7 +52,8 @@ impl Memory {
 pub(super) struct Region<T: Plain> {
     start: *mut T,
     count: usize,
-    _map: Arc<MmapMut>,
+    /// Nobody makes a reference to all of it, which regions would break by writing.
+    _map: Arc<MmapRaw>,
     values: PhantomData<T>,
 }
 

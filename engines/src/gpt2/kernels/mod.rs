@@ -3,7 +3,7 @@
 //! `isa` chooses once, at run time, among `avx512`, `avx2` (with FMA) and `portable`. `layout` is how weights lie in memory for each
 //! dtype: one stream, read from front to back; `matrix` brings published weights into it, in `memory` of huge pages; `inputs` brings
 //! the rows of a step into the form that the kernels want; `linear` is the layer made of these. `attention` goes over the cache, `rows`
-//! has layer norm and gelu. `team` is the threads.
+//! has layer norm and gelu. `disjoint` lets several of the `team`'s threads write one output.
 //!
 //! **Bits.** Every output of a linear layer is one chain: from zero, `sum += weight · input`, from the first input to the last, then
 //! the bias. In `q8` it is a chain over groups of 32 inputs, within which whole numbers are summed, exactly in any order. Rows and
@@ -19,6 +19,7 @@ mod attention;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod disjoint;
 mod inputs;
 mod isa;
 mod lanes;

@@ -2,9 +2,9 @@
 //!
 //! In a fixed order: of a sum, each lane's own, then the lanes', then what is left behind the last whole lanes.
 
+use super::disjoint::Disjoint;
 use super::isa::{Isa, Work};
 use super::lanes::{LANES, Lanes};
-use super::linear::Shared;
 use super::team::Team;
 
 /// Rows that one thread takes at a time.
@@ -22,7 +22,7 @@ impl LayerNorm {
     /// `x` and `y` are `[rows, width]`.
     pub(in crate::gpt2) fn forward(&self, x: &[f32], y: &mut [f32], team: &Team) {
         let width = self.weight.len();
-        let (rows, y) = (x.len() / width, Shared::new(y));
+        let (rows, y) = (x.len() / width, Disjoint::new(y));
         team.run(rows.div_ceil(ROWS_AT_ONCE), |part| {
             let (first, end) = (part * ROWS_AT_ONCE * width, rows.min((part + 1) * ROWS_AT_ONCE) * width);
             // SAFETY: each part is asked for once, and they don't overlap.

@@ -1,0 +1,333 @@
+//! The active file: whole lines only, one writer.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::disk::{Disk, DiskFile, Identity, Opening, write_all};
+use crate::error::JournalError;
+use crate::position::{LineHead, Position};
+use crate::segment::{segments, with_suffix};
+
+/// How much of the file's end is read at a time in search of its last line.
+const BLOCK: u64 = 64 * 1024;
+
+/// The active file, held open and locked against a second writer.
+pub(crate) struct ActiveFile {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    identity: Option<Identity>,
+    /// Bytes of whole lines.
+    length: u64,
+    /// It is a file, and no device.
+    regular: bool,
+    /// Something may stand behind them that could not be taken away.
+    dirty: bool,
+    /// What its sealed name will tell; `None` as long as it has no line.
+    first: Option<First>,
+}
+
+/// A file's first line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct First {
+    pub seq: u64,
+    pub time: Timestamp,
+}
+
+/// What was found in a file that was opened.
+pub(crate) struct Opened {
+    pub file: ActiveFile,
+    /// Where the log stands; `None`: it holds no line at all.
+    pub position: Option<Position>,
+    /// Bytes of a torn last line that were set aside.
+    pub torn: usize,
+}
+
+/// The end of a file.
+struct Tail {
+    /// The last whole line, without its line break.
+    last: Option<Vec<u8>>,
+    /// Bytes of whole lines.
+    length: u64,
+    /// What stands behind them.
+    torn: Vec<u8>,
+}
+
+impl ActiveFile {
+    /// Opens or makes the file, in a folder that is there. A torn last line, left by a daemon that was stopped in the middle, moves to a
+    /// file beside it.
+    ///
+    /// # Errors
+    /// [`JournalError`] naming the path.
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<Opened, JournalError> {
+        let unusable = |cause| JournalError::Unusable { path: path.to_owned(), cause: Arc::new(cause) };
+        let file = disk.open(path, Opening::Append).map_err(unusable)?;
+        let mut file = Self::lock(disk, path, file)?;
+        let Tail { last, length, torn } = read_tail(path).map_err(unusable)?;
+        file.length = length;
+        // Nothing is touched before it is certain that this is a log.
+        let not_a_log = || JournalError::NotALog { path: path.to_owned() };
+        let head = match &last {
+            None if torn.first().is_some_and(|&byte| byte != b'{') => return Err(not_a_log()),
+            None => None,
+            Some(line) => Some(LineHead::of(line).ok_or_else(not_a_log)?),
+        };
+        if length == 0
+            && let Err(error) = disk.sync_folder_of(path)
+        {
+            tracing::warn!(%error, "the name of the log's new file may not be on the disk");
+        }
+        if !torn.is_empty() {
+            file.set_aside(disk, &torn).map_err(unusable)?;
+        }
+        file.first = if last.is_some() { first_of(path).map_err(unusable)? } else { None };
+        let position = match (last, head) {
+            // The usual case needs no other line.
+            (Some(line), Some(LineHead { seq: seq @ 1.., .. })) if let Some(chain) = crate::chain::split(&line).1 => {
+                Some(Position { seq, chain })
+            }
+            _ => segments(path).and_then(|all| Position::at_end_of(&all)).map_err(unusable)?,
+        };
+        Ok(Opened { file, position, torn: torn.len() })
+    }
+
+    /// Makes the file anew, after the one before was sealed.
+    ///
+    /// # Errors
+    /// [`JournalError`] naming the path; also where there is such a file already.
+    pub fn create(disk: &dyn Disk, path: &Path) -> Result<Self, JournalError> {
+        let file = disk.open(path, Opening::New);
+        let file = file.map_err(|cause| JournalError::Unusable { path: path.to_owned(), cause: Arc::new(cause) })?;
+        Self::lock(disk, path, file)
+    }
+
+    fn lock(disk: &dyn Disk, path: &Path, file: Box<dyn DiskFile>) -> Result<Self, JournalError> {
+        let unusable = |cause| JournalError::Unusable { path: path.to_owned(), cause: Arc::new(cause) };
+        let in_use = || JournalError::InUse { path: path.to_owned() };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(in_use()),
+            Err(TryLockError::Error(cause)) => return Err(unusable(cause)),
+        }
+        let identity = file.identity().map_err(unusable)?;
+        // Another daemon may have sealed the very file between opening and locking.
+        if identity.is_none() || disk.identity(path).ok() != identity {
+            return Err(in_use());
+        }
+        let regular = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+        Ok(Self { file: file.into(), path: path.to_owned(), identity, length: 0, regular, dirty: false, first: None })
+    }
+
+    /// Appends one line, which ends with a line break, by one `write(2)`. After an error the file is as it was before, or will be made
+    /// so before the next line.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn append(&mut self, line: &[u8], first: First) -> io::Result<()> {
+        if self.dirty {
+            self.file.truncate(self.length)?;
+            self.dirty = false;
+        }
+        let outcome = match self.file.write(line) {
+            Ok(written) if written == line.len() => {
+                self.length += line.len() as u64;
+                self.first.get_or_insert(first);
+                return Ok(());
+            }
+            Ok(written) => Err(io::Error::new(io::ErrorKind::WriteZero, format!("only {written} of {} bytes were accepted", line.len()))),
+            Err(error) => Err(error),
+        };
+        self.take_back(self.length);
+        outcome
+    }
+
+    /// Takes everything behind so many bytes away, now or before the next line.
+    pub fn take_back(&mut self, length: u64) {
+        self.length = length;
+        if length == 0 {
+            self.first = None;
+        }
+        // Should this fail, the next line must not be joined to what is left.
+        self.dirty = self.file.truncate(length).is_err();
+    }
+
+    /// Waits until everything is on the disk.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    /// The file, for others to bring to the disk.
+    pub fn handle(&self) -> Arc<dyn DiskFile> {
+        self.file.clone()
+    }
+
+    /// Whether the log's path still leads to this file.
+    pub fn is_in_place(&self, disk: &dyn Disk) -> bool {
+        self.identity.is_some() && disk.identity(&self.path).ok() == self.identity
+    }
+
+    /// Whether nobody can find this file any more.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.file.identity(), Ok(None))
+    }
+
+    /// Bytes of whole lines.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether it is a file, and no device.
+    pub fn is_regular(&self) -> bool {
+        self.regular
+    }
+
+    /// Its first line; `None`: it has none, or can't be sealed as it is.
+    pub fn sealable(&self) -> Option<First> {
+        self.first.filter(|_| self.regular && !self.dirty)
+    }
+
+    /// Keeps a torn line in a file of its own. A daemon stopped in the middle of this does it again, to the same end.
+    fn set_aside(&self, disk: &dyn Disk, torn: &[u8]) -> io::Result<()> {
+        let name = |number: usize| match number {
+            1 => with_suffix(&self.path, &format!(".torn-{}", self.length)),
+            more => with_suffix(&self.path, &format!(".torn-{}-{more}", self.length)),
+        };
+        let mut number = 1;
+        // What another one left at the same place stays; what this one left unfinished is written again.
+        while std::fs::read(name(number)).is_ok_and(|there| !torn.starts_with(&there)) {
+            number += 1;
+        }
+        let aside = disk.open(&name(number), Opening::Anew)?;
+        write_all(&*aside, torn)?;
+        aside.sync()?;
+        disk.sync_folder_of(&self.path)?;
+        self.file.truncate(self.length)?;
+        tracing::warn!(bytes = torn.len(), path = %name(number).display(), "the log's last line was torn; it has been set aside");
+        Ok(())
+    }
+}
+
+/// Finds the last whole line and whatever stands behind it.
+fn read_tail(path: &Path) -> io::Result<Tail> {
+    let mut file = File::open(path)?;
+    let size = file.seek(SeekFrom::End(0))?;
+    let mut tail = Vec::new();
+    let mut start = size;
+    // Two line breaks, or the beginning, enclose the last whole line.
+    while start > 0 && tail.iter().filter(|&&byte| byte == b'\n').count() < 2 {
+        let block = start.min(BLOCK);
+        start -= block;
+        let mut earlier = vec![0; block as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut earlier)?;
+        earlier.append(&mut tail);
+        tail = earlier;
+    }
+    let whole = tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let torn = tail.split_off(whole);
+    tail.truncate(whole.saturating_sub(1));
+    let line = tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    Ok(Tail { last: (whole > 0).then(|| tail.split_off(line)), length: start + whole as u64, torn })
+}
+
+/// A file's first line, in a file that has one.
+fn first_of(path: &Path) -> io::Result<Option<First>> {
+    let file = File::open(path)?;
+    let modified = file.metadata()?.modified()?;
+    let mut line = Vec::new();
+    BufReader::new(file).read_until(b'\n', &mut line)?;
+    let head = LineHead::of(&line).unwrap_or_default();
+    // The Python original's times have no zone.
+    let time = head.time.or_else(|| Timestamp::try_from(modified).ok()).unwrap_or_else(Timestamp::now);
+    Ok(Some(First { seq: head.seq, time }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::{START, link};
+    use crate::disk::RealDisk;
+
+    const FIRST: First = First { seq: 1, time: Timestamp::UNIX_EPOCH };
+
+    fn open(path: &Path) -> Result<Opened, JournalError> {
+        ActiveFile::open(&RealDisk, path)
+    }
+
+    #[test]
+    fn a_torn_line_is_set_aside_wherever_it_was_cut() {
+        let whole = b"{\"seq\":1}\n{\"seq\":2}\n";
+        let torn = b"{\"seq\":3}";
+        for cut in 0..=torn.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("log.jsonl");
+            std::fs::write(&path, [whole, &torn[..cut]].concat()).unwrap();
+            let mut opened = open(&path).unwrap();
+            assert_eq!((opened.position.unwrap().seq, opened.torn), (2, cut));
+            opened.file.append(b"{\"seq\":3}\n", FIRST).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), [&whole[..], b"{\"seq\":3}\n"].concat());
+            let aside = std::fs::read(folder.path().join("log.jsonl.torn-20")).unwrap_or_default();
+            assert_eq!(aside, &torn[..cut]);
+        }
+    }
+
+    #[test]
+    fn torn_lines_at_the_same_place_are_all_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        for torn in ["{\"a", "{\"a\":1", "{\"b", "{\"a\":1"] {
+            std::fs::write(&path, torn).unwrap();
+            drop(open(&path).unwrap());
+        }
+        // The first two might be one line, set aside by two starts of which the first was interrupted.
+        let aside = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!((aside("log.jsonl.torn-0"), aside("log.jsonl.torn-0-2")), ("{\"a\":1".into(), "{\"b".into()));
+    }
+
+    #[test]
+    fn the_last_line_is_found_behind_long_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let long = format!("{{\"seq\":7,\"prompt\":\"{}\"}}\n", "x".repeat(200_000));
+        std::fs::write(&path, format!("{{\"seq\":6}}\n{long}")).unwrap();
+        assert_eq!(open(&path).unwrap().position.unwrap().seq, 7);
+    }
+
+    #[test]
+    fn a_second_writer_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let held = open(&path).unwrap();
+        assert!(matches!(open(&path), Err(JournalError::InUse { .. })));
+        drop(held);
+        assert!(open(&path).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_is_no_log_is_left_alone() {
+        for content in [&b"dear diary\n"[..], b"dear diary", b"dear\ndiary", b"\x80\0\n\x7F", b"{\"a\":1}\nnotes\n{"] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("notes.txt");
+            std::fs::write(&path, content).unwrap();
+            assert!(matches!(open(&path), Err(JournalError::NotALog { .. })), "{content:?}");
+            assert_eq!(std::fs::read(&path).unwrap(), content);
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was set aside");
+        }
+    }
+
+    #[test]
+    fn lines_of_the_python_original_stay_and_count_as_unnumbered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let line = "{\"timestamp\":\"2024-01-01\",\"prompt\":\"a\",\"response\":\"b\"}";
+        std::fs::write(&path, format!("{line}\n{line}\n")).unwrap();
+        let chain = link(&link(&START, line.as_bytes()), line.as_bytes());
+        assert_eq!(open(&path).unwrap().position, Some(Position { seq: 0, chain }));
+    }
+}

@@ -1,0 +1,9 @@
+//! What a log promises, on disks that fail and processes that die.
+
+mod failures;
+mod faulty;
+mod kills;
+mod kit;
+mod places;
+mod privacy;
+mod rotation;
