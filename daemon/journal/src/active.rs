@@ -66,6 +66,10 @@ impl ActiveFile {
         let unusable = |cause| JournalError::Unusable { path: path.to_owned(), cause: Arc::new(cause) };
         let file = disk.open(path, Opening::Append).map_err(unusable)?;
         let mut file = Self::lock(disk, path, file)?;
+        if !file.regular {
+            // What a device gives to read is no log; of some it never ends.
+            return Ok(Opened { file, position: None, torn: 0 });
+        }
         let Tail { last, length, torn } = read_tail(path).map_err(unusable)?;
         file.length = length;
         // Nothing is touched before it is certain that this is a log.
@@ -258,6 +262,12 @@ mod tests {
 
     fn open(path: &Path) -> Result<Opened, JournalError> {
         ActiveFile::open(&RealDisk, path)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn nothing_is_read_of_a_device() {
+        assert_eq!(open(Path::new("/dev/full")).unwrap().position, None);
     }
 
     #[test]
