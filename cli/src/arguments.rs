@@ -1,5 +1,7 @@
 //! What can be typed after `minivault`.
 
+pub mod logs;
+
 use clap::{Args, Parser, Subcommand};
 use minivault_wire::Stop;
 use minivault_wire::chat::{ChatBody, Message, StreamOptions};
@@ -15,7 +17,7 @@ Examples:
   minivault chat --system \"You are terse.\"
   minivault --url http://vault.local:8000 status
 
-Exit status: 0 ok, 1 failed, 2 usage, 3 daemon not reachable, 130 interrupted.";
+Exit status: 0 ok, 1 failed, 2 usage, 3 daemon not reachable, 4 not as it was recorded, 130 interrupted.";
 
 const GENERATE_EXAMPLES: &str = "\
 Examples:
@@ -70,6 +72,12 @@ pub enum Command {
     Chat(Box<Chat>),
     /// List the engines that can be asked; * marks the one that answers when none is named
     Models(Report),
+    /// List what was asked and answered, count it, verify it
+    #[command(after_help = logs::LOGS_EXAMPLES)]
+    Logs(Box<logs::Logs>),
+    /// Run interactions again and compare
+    #[command(after_help = logs::REPLAY_EXAMPLES)]
+    Replay(Box<logs::Replay>),
     /// Tell whether the daemon is there and ready; exits 0 if ready, 1 if not yet, 3 if not there
     Status(Report),
 }
@@ -141,6 +149,9 @@ pub struct Sampling {
     /// The same seed gives the same answer
     #[arg(short, long, value_name = "N")]
     pub seed: Option<u64>,
+    /// Insist on an answer that the same request and seed give again; refused by engines that promise nothing
+    #[arg(long)]
+    pub deterministic: bool,
     /// End the answer before this text; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub stop: Vec<String>,
@@ -168,6 +179,7 @@ impl Sampling {
             repetition_penalty: self.repetition_penalty,
             seed: self.seed,
             stop: self.stop(),
+            deterministic: self.deterministic.then_some(true),
             echo: None,
         }
     }
@@ -185,6 +197,7 @@ impl Sampling {
             repetition_penalty: self.repetition_penalty,
             seed: self.seed,
             stop: self.stop(),
+            deterministic: self.deterministic.then_some(true),
             stream: Some(true),
             stream_options: Some(StreamOptions { include_usage: true }),
             ..ChatBody::default()

@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::time::Duration;
 
+use minivault_journal::reading::{Stats, Verification};
 use minivault_wire::chat::ChatBody;
+use minivault_wire::interactions::{NEXT, ReplayAnswer, ReplayBody};
 use minivault_wire::models::ModelList;
 use minivault_wire::native::{GenerateAnswer, GenerateBody};
 use minivault_wire::status::{HealthAnswer, ReadyAnswer};
@@ -96,6 +98,45 @@ impl Client {
         Ok(self.whole(response).await?.value)
     }
 
+    /// `GET /interactions`: lines, and where the next ones are.
+    pub async fn interactions(&self, query: &[(&str, String)]) -> Result<(String, Option<u64>), Failure> {
+        let response = self.accepted(self.search(&["interactions"], query)?).await?;
+        let next = response.headers().get(NEXT).and_then(|next| next.to_str().ok()?.parse().ok());
+        Ok((self.text(response).await?, next))
+    }
+
+    /// `GET /interactions/{id}`
+    pub async fn interaction(&self, id: &str) -> Result<String, Failure> {
+        let response = self.accepted(self.search(&["interactions", id], &[])?).await?;
+        self.text(response).await
+    }
+
+    /// `GET /interactions/stats`
+    pub async fn stats(&self, query: &[(&str, String)]) -> Result<Stats, Failure> {
+        let response = self.accepted(self.search(&["interactions", "stats"], query)?).await?;
+        Ok(self.whole(response).await?.value)
+    }
+
+    /// `GET /interactions/verify`
+    pub async fn verify(&self) -> Result<Verification, Failure> {
+        let response = self.accepted(self.search(&["interactions", "verify"], &[])?).await?;
+        Ok(self.whole(response).await?.value)
+    }
+
+    /// `POST /interactions/{id}/replay`; the inner error says why this one can't be run again.
+    pub async fn replay(&self, id: &str, body: &ReplayBody) -> Result<Result<Whole<ReplayAnswer>, String>, Failure> {
+        let url = self.below(&["interactions", id, "replay"], &[])?;
+        let response = self.answered(self.http.post(url).json(body)).await?;
+        match response.status() {
+            StatusCode::CONFLICT => match self.refusal(response).await {
+                Failure::Failed(reason) => Ok(Err(reason)),
+                other => Err(other),
+            },
+            status if status.is_success() => self.whole(response).await.map(Ok),
+            _ => Err(self.refusal(response).await),
+        }
+    }
+
     /// `GET /ready`, which answers 503 with the same body while the engine can't answer.
     pub async fn ready(&self) -> Result<ReadyAnswer, Failure> {
         let response = self.answered(self.get("ready")?).await?;
@@ -117,6 +158,26 @@ impl Client {
         self.base.join(path).map_err(|error| Failure::Usage(format!("{} is no address for a daemon: {error}", self.address())))
     }
 
+    /// A question about the log, which takes as long as the log is.
+    fn search(&self, segments: &[&str], query: &[(&str, String)]) -> Result<RequestBuilder, Failure> {
+        Ok(self.http.get(self.below(segments, query)?))
+    }
+
+    /// An address of parts that may hold anything.
+    fn below(&self, segments: &[&str], query: &[(&str, String)]) -> Result<Url, Failure> {
+        let mut url = self.base.clone();
+        let usage = || Failure::Usage(format!("{} is no address for a daemon", self.address()));
+        url.path_segments_mut().map_err(|()| usage())?.pop_if_empty().extend(segments);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+
+    async fn text(&self, response: Response) -> Result<String, Failure> {
+        response.text().await.map_err(|error| self.broken(&error))
+    }
+
     async fn events(&self, path: &str, body: &impl Serialize) -> Result<Events, Failure> {
         let response = self.accepted(self.post(path, body)?.header(ACCEPT, "text/event-stream")).await?;
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -136,7 +197,7 @@ impl Client {
     }
 
     async fn whole<T: DeserializeOwned>(&self, response: Response) -> Result<Whole<T>, Failure> {
-        let raw = response.text().await.map_err(|error| self.broken(&error))?;
+        let raw = self.text(response).await?;
         match serde_json::from_str(&raw) {
             Ok(value) => Ok(Whole { value, raw: raw.trim_end().to_owned() }),
             Err(error) => Err(self.stranger(&format!("something else than expected ({error})"))),

@@ -16,6 +16,8 @@ pub enum Failure {
     Failed(String),
     /// The daemon answers but isn't ready, and the command has already said so; exit 1.
     NotReady,
+    /// Something isn't as it was recorded: a line of the log, or an answer that was run again; exit 4. Without a sentence the command has said it.
+    Differs(String),
     /// Ctrl-C; exit 130, as a shell reports a program ended by SIGINT.
     Interrupted,
     /// Whoever read stdout has had enough (`| head`), which is not an error; exit 0.
@@ -35,6 +37,7 @@ impl Failure {
     pub fn message(&self) -> Option<String> {
         match self {
             Self::Usage(message) | Self::Failed(message) => Some(message.clone()),
+            Self::Differs(message) => Some(message.clone()).filter(|message| !message.is_empty()),
             Self::Unreachable { url, cause } => Some(format!(
                 "no daemon answers at {url}: {cause}\n\
                  Start it with `make run` in MiniVault's folder, or with `minivaultd`. \
@@ -64,6 +67,7 @@ impl Failure {
             Self::Failed(_) | Self::NotReady => 1,
             Self::Usage(_) => 2,
             Self::Unreachable { .. } => 3,
+            Self::Differs(_) => 4,
             Self::Interrupted => 130,
         })
     }

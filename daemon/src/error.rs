@@ -57,6 +57,23 @@ impl ApiError {
         Self { param: Some("model".into()), ..Self::new(StatusCode::NOT_FOUND, "model_not_found", message) }
     }
 
+    /// No interaction of this name is in the log.
+    pub fn unknown_interaction(id: &str) -> Self {
+        let message = format!("there is no interaction `{}` in the log", shorten(id, LONGEST_NAME));
+        Self { param: Some("id".into()), ..Self::new(StatusCode::NOT_FOUND, "interaction_not_found", message) }
+    }
+
+    /// The interaction can't be run again, for this reason.
+    pub fn not_replayable(id: &str, reason: &str) -> Self {
+        let message = format!("interaction `{}` can't be run again: {reason}", shorten(id, LONGEST_NAME));
+        Self { param: Some("id".into()), ..Self::new(StatusCode::CONFLICT, "not_replayable", message) }
+    }
+
+    /// The log can't be read, for this reason.
+    pub fn log_unreadable(cause: &std::io::Error) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "log_unreadable", format!("the log can't be read: {cause}"))
+    }
+
     /// The body is longer than the limit, in bytes.
     pub fn body_too_large(limit: usize) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", format!("the body has more than {limit} bytes, which is the limit"))

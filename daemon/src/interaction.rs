@@ -11,14 +11,15 @@ use jiff::Timestamp;
 use minivault_engines::chat::ToolCall;
 use minivault_engines::generation::{Finish, FinishReason};
 use minivault_engines::{
-    Constraint, EngineError, EngineInfo, GenerateRequest, Generation, MaxTokens, Prompt, TextEvent, Token, ToolCallPiece, ToolChoice, Usage,
+    EngineError, EngineInfo, GenerateRequest, Generation, Prompt, TextEngine, TextEvent, Token, TokenId, ToolCallPiece, Usage,
 };
-use minivault_journal::{Kept, Outcome, Place, Record, Recording, TokenUsage};
+use minivault_journal::{Computation, Kept, Outcome, Place, Record, Recording, TokenUsage};
 use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
 use crate::lease::Lease;
 use crate::logging::Wish;
+use crate::normalized::normalize;
 use crate::routes::App;
 
 /// The status in the log when the client left before the end, as nginx counts it.
@@ -40,6 +41,8 @@ pub struct Question {
     pub choices: usize,
     /// Fields of the request that concern the answer's form, for the log.
     pub form: Map<String, Value>,
+    /// The interaction that is run again.
+    pub replay_of: Option<String>,
 }
 
 /// A generation under way.
@@ -61,6 +64,10 @@ pub struct Interaction {
     pub seed: u64,
     /// The prompt as text.
     pub prompt: Arc<str>,
+    /// The prompt as tokens; empty where the engine doesn't know them.
+    pub prompt_tokens: Arc<[TokenId]>,
+    /// The answer's tokens, once it is over.
+    pub token_ids: Vec<TokenId>,
     /// The tools called so far.
     tool_calls: Vec<ToolCall>,
     /// Whether its line should be in the log and isn't.
@@ -129,7 +136,7 @@ impl Interaction {
     /// Whatever refuses one of the requests; nothing is logged then.
     pub async fn begin_all(app: &App, question: Question) -> Result<Vec<Self>, ApiError> {
         let (started, timestamp) = (Instant::now(), Timestamp::now());
-        let Question { id, endpoint, model, requests, choices, form } = question;
+        let Question { id, endpoint, model, requests, choices, form, replay_of } = question;
         if app.is_draining() {
             return Err(ApiError::draining());
         }
@@ -174,12 +181,14 @@ impl Interaction {
                 response: String::new(),
                 tool_calls: Vec::new(),
                 id: if alone { id.clone() } else { format!("{id}-{index}") },
+                replay_of: replay_of.clone(),
                 seq: 0,
                 endpoint: endpoint.to_owned(),
                 model: info.name.clone(),
                 backend: info.backend.clone(),
                 fingerprint: info.fingerprint.clone(),
                 determinism: info.determinism.as_str().to_owned(),
+                computation: computation(&info),
                 seed: beginning.seed,
                 request: Value::Object(request),
                 prompt_token_ids: beginning.prompt_tokens.to_vec(),
@@ -194,7 +203,7 @@ impl Interaction {
                 redacted: false,
                 token_hashes: None,
             });
-            let (seed, prompt) = (beginning.seed, beginning.prompt_text.clone());
+            let (seed, prompt, prompt_tokens) = (beginning.seed, beginning.prompt_text.clone(), beginning.prompt_tokens.clone());
             let open = Some(Open { place, record, started });
             let (handle, engine) = (engine.clone(), info.clone());
             Self {
@@ -207,6 +216,8 @@ impl Interaction {
                 engine,
                 seed,
                 prompt,
+                prompt_tokens,
+                token_ids: Vec::new(),
                 tool_calls: Vec::new(),
                 dropped: false,
                 wish: wish.clone(),
@@ -278,6 +289,11 @@ impl Interaction {
         }
     }
 
+    /// The engine that answers, to be asked more.
+    pub fn asked(&self) -> &dyn TextEngine {
+        &*self.handle
+    }
+
     /// The whole text and its end.
     ///
     /// # Errors
@@ -329,6 +345,7 @@ impl Interaction {
         if let Some(Usage { prompt_tokens, completion_tokens, cached_tokens }) = usage {
             record.usage = TokenUsage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens, cached_tokens };
         }
+        self.token_ids.clone_from(&record.response_token_ids);
         record.tool_calls = self.tool_calls.iter().map(as_logged).collect();
         (record.finish_reason, record.status, record.error, record.duration_ms) = (outcome, status, error, milliseconds(started));
         if place.write(*record).wait().await? == Kept::Dropped {
@@ -353,68 +370,14 @@ impl Drop for Interaction {
     }
 }
 
-/// A request with all its effective settings, as the log keeps it.
-fn normalize(request: &GenerateRequest) -> Map<String, Value> {
-    let GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint, tool_choice } = request;
-    let mut object = Map::new();
-    match prompt {
-        // The record's own `prompt` is the text.
-        Prompt::Text(_) => {}
-        Prompt::Tokens(tokens) => drop(object.insert("prompt_tokens".into(), json!(tokens))),
-        Prompt::Chat { messages, tools } => {
-            object.insert("messages".into(), json!(messages));
-            if !tools.is_empty() {
-                object.insert("tools".into(), json!(tools));
-                object.insert("tool_choice".into(), tool_choice_as_asked(tool_choice));
-            }
-        }
-    }
-    object.insert("max_tokens".into(), Value::Null);
-    let named = matches!(max_tokens, MaxTokens::Exactly(_));
-    object.insert("max_tokens_named".into(), named.into());
-    let Ok(Value::Object(settings)) = serde_json::to_value(sampling) else { return object };
-    object.extend(settings.into_iter().map(|(key, value)| (key, as_typed(value))));
-    object.insert("stop".into(), json!(stop));
-    if let Some(alternatives) = logprobs {
-        object.insert("logprobs".into(), (*alternatives).into());
-    }
-    if let Some(constraint) = constraint {
-        let (field, value) = match constraint {
-            Constraint::JsonObject => ("response_format", json!({"type": "json_object"})),
-            Constraint::JsonSchema(schema) => ("response_format", json!({"type": "json_schema", "json_schema": {"schema": schema}})),
-            Constraint::Grammar(grammar) => ("grammar", json!(grammar)),
-            Constraint::Regex(regex) => ("regex", json!(regex)),
-        };
-        object.insert(field.into(), value);
-    }
-    object
-}
-
-/// The choice in OpenAI's words.
-fn tool_choice_as_asked(choice: &ToolChoice) -> Value {
-    match choice {
-        ToolChoice::Auto => json!("auto"),
-        ToolChoice::None => json!("none"),
-        ToolChoice::Required => json!("required"),
-        ToolChoice::Named(name) => json!({"type": "function", "function": {"name": name}}),
-    }
+fn computation(info: &EngineInfo) -> Computation {
+    let minivault_engines::Computation { version, dtype, kernel, threads } = info.computation.clone();
+    Computation { version, dtype, kernel, threads }
 }
 
 /// A call in OpenAI's words.
 fn as_logged(call: &ToolCall) -> Value {
     json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
-}
-
-/// A setting as people type it: widened to 64 bits, 0.95 would be told as 0.949999988079071.
-fn as_typed(value: Value) -> Value {
-    match value {
-        Value::Number(number) if number.is_f64() => {
-            let single = number.as_f64().unwrap_or_default() as f32;
-            single.to_string().parse::<f64>().map_or(Value::Number(number), Value::from)
-        }
-        Value::Array(values) => values.into_iter().map(as_typed).collect(),
-        other => other,
-    }
 }
 
 fn milliseconds(since: Instant) -> f64 {

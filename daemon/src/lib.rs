@@ -9,6 +9,8 @@
 //! - [`eval`]: `minivaultd eval`, what an engine makes of a text
 //! - [`listener`]: TCP and Unix sockets
 //! - `logging`: what a request says of its own place in the log
+//! - [`normalized`]: a request as the log keeps it, and back
+//! - [`replay`]: interactions run again and compared
 //! - [`body`]: JSON bodies, and what is wrong with them
 //! - `openapi`: `/openapi.json`, put together from what stands beside each route
 //!
@@ -26,7 +28,9 @@ pub mod lease;
 pub mod listener;
 mod logging;
 mod nearest;
+pub mod normalized;
 mod openapi;
+pub mod replay;
 pub mod routes;
 pub mod server;
 

@@ -48,6 +48,7 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
         (name = "native", description = "Text from a prompt, whole or streamed"),
         (name = "openai", description = "What clients of OpenAI's API ask"),
         (name = "llama-server", description = "What clients of llama.cpp's server ask"),
+        (name = "interactions", description = "The log: searched, verified, run again"),
         (name = "status", description = "The daemon and its engines"),
     ),
     components(schemas(ErrorBody)),
@@ -66,6 +67,9 @@ pub(crate) enum AnyTime {}
 /// What a request for one of several things may be refused with: there is none of that name.
 pub(crate) enum Found {}
 
+/// What a question about the log may be refused with.
+pub(crate) enum Logged {}
+
 /// What a question about an engine may be refused with: it isn't there yet.
 pub(crate) enum Opening {}
 
@@ -81,6 +85,12 @@ impl IntoResponses for AnyTime {
 impl IntoResponses for Opening {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         responses(&[UNOPENED])
+    }
+}
+
+impl IntoResponses for Logged {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        responses(&[UNREADABLE_QUERY, UNLOGGED])
     }
 }
 
@@ -149,6 +159,25 @@ const UNREADABLE: &[Refusal] = &[
         status: 415,
         description: "The body isn't application/json by its own account",
         examples: &[example("unsupported_media_type", "content-type is `text/plain`; it must be application/json", None)],
+    },
+];
+
+const UNREADABLE_QUERY: &[Refusal] = &[Refusal {
+    status: 400,
+    description: "A parameter that isn't known, or a value that isn't right",
+    examples: &[example("invalid_request", "limit is 0; it must be between 1 and 1000", Some("limit"))],
+}];
+
+const UNLOGGED: &[Refusal] = &[
+    Refusal {
+        status: 404,
+        description: "No interaction has this name",
+        examples: &[example("interaction_not_found", "there is no interaction `0192` in the log", Some("id"))],
+    },
+    Refusal {
+        status: 409,
+        description: "It can't be run again",
+        examples: &[example("not_replayable", "interaction `0192` can't be run again: its texts weren't recorded", Some("id"))],
     },
 ];
 

@@ -48,5 +48,5 @@ pub use error::EngineError;
 pub use generation::{Alternative, Beginning, Completion, Finish, FinishReason, Generation, TextEvent, Token, ToolCallPiece, Usage};
 pub use registry::{Backend, Engines, Opening};
 pub use request::{Constraint, GenerateRequest, MaxTokens, Prompt, Sampling, TokenId, ToolChoice};
-pub use text_engine::{Capabilities, Circumstance, Determinism, Embedding, EngineInfo, Health, LogitRows, State, TextEngine};
+pub use text_engine::{Capabilities, Circumstance, Computation, Determinism, Embedding, EngineInfo, Health, LogitRows, State, TextEngine};
 pub use threads::Threads;

@@ -25,6 +25,9 @@ pub struct GenerateRequest {
     pub constraint: Option<Constraint>,
     /// Whether the model calls one of the conversation's tools.
     pub tool_choice: ToolChoice,
+    /// Whether the answer must be one that the same request gets again: an engine that promises that for requests alone computes it alone, one
+    /// that promises nothing refuses it.
+    pub deterministic: bool,
 }
 
 /// What the text continues.
@@ -202,6 +205,7 @@ impl GenerateRequest {
             logprobs: None,
             constraint: None,
             tool_choice: ToolChoice::Auto,
+            deterministic: false,
         }
     }
 

@@ -101,6 +101,17 @@ pub trait TextEngine: Send + Sync {
         Err(self.unsupported("logits"))
     }
 
+    /// Refuses a request that insists on being answered the same again where the engine promises nothing.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`].
+    fn check_determinism(&self, request: &GenerateRequest) -> Result<()> {
+        if request.deterministic && self.info().determinism == Determinism::None {
+            return Err(self.unsupported("`deterministic`: nothing is promised of what it answers when it is asked again"));
+        }
+        Ok(())
+    }
+
     /// The error for something this engine never does.
     fn unsupported(&self, what: &str) -> EngineError {
         EngineError::Unsupported { engine: self.info().name.clone(), what: what.to_owned() }
@@ -139,6 +150,21 @@ pub struct EngineInfo {
     pub determinism: Determinism,
     /// What it can do besides generating text.
     pub capabilities: Capabilities,
+    /// How it computes.
+    pub computation: Computation,
+}
+
+/// How an engine computes, for the log. What isn't known is empty or 0.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Computation {
+    /// The version of what computes.
+    pub version: String,
+    /// How the weights are kept in memory.
+    pub dtype: String,
+    /// The instructions that it is computed with.
+    pub kernel: String,
+    /// Threads that compute.
+    pub threads: usize,
 }
 
 /// What an engine can do besides generating text.

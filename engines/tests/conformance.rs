@@ -27,6 +27,7 @@ fn subject(backend: &'static str, table: serde_json::Value, prompt: &str, others
     let mut variants = vec![(Circumstance::ChunkSize, with("step_tokens", 3.into()))];
     if gpt2 {
         variants.push((Circumstance::Speculation, with("speculation", false.into())));
+        variants.extend([1, 2, 3].map(|threads| (Circumstance::Threads, with("threads", threads.into()))));
     }
     Subject {
         open: opening(backend, table),
@@ -60,8 +61,10 @@ const TALES: [&str; 3] = ["The best thing to", "Once upon a time", "I was told t
 
 #[tokio::test]
 async fn gpt2_of_random_weights_passes_the_conformance_kit() {
-    let table = serde_json::json!({"model": tiny(), "slots": 3, "queue": 4, "embeddings": true});
-    check(&subject("gpt2", table, "Hello", &["naïve", "🥊", "abc"])).await;
+    for dtype in ["f32", "bf16", "q8"] {
+        let table = serde_json::json!({"model": tiny(), "slots": 3, "queue": 4, "embeddings": true, "dtype": dtype});
+        check(&subject("gpt2", table, "Hello", &["naïve", "🥊", "abc"])).await;
+    }
 }
 
 #[tokio::test]

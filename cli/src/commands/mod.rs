@@ -2,8 +2,10 @@
 
 mod chat;
 mod generate;
+mod logs;
 mod menu;
 mod models;
+mod replay;
 mod status;
 
 use std::io::{self, IsTerminal, Write};
@@ -32,6 +34,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Generate(generate)) => generate::run(&client, *generate, &mut output).await,
         Some(Command::Chat(chat)) => chat::run(&client, *chat, &mut output).await,
         Some(Command::Models(report)) => models::run(&client, &report, &mut output).await,
+        Some(Command::Logs(arguments)) => logs::run(&client, *arguments, &mut output).await,
+        Some(Command::Replay(replay)) => replay::run(&client, &replay, &mut output).await,
         Some(Command::Status(report)) => status::run(&client, &report, &mut output).await,
         None if offers_menu() => menu::run(&client, &mut output).await,
         None => {

@@ -21,6 +21,8 @@ const FIELD: &[u8] = b",\"chain\":\"";
 const END: &[u8] = b"\"}";
 /// A chain in hex.
 const DIGITS: usize = 64;
+/// Bytes that a line's chain takes, the closing brace included.
+pub(crate) const FIELD_LENGTH: usize = FIELD.len() + DIGITS + END.len();
 
 /// The chain after a line without its `chain` field and line break.
 pub fn link(previous: &Chain, content: &[u8]) -> Chain {

@@ -1,6 +1,6 @@
 //! The journal: places handed out before the work, lines written after it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An open log with its threads.
 pub struct Journal {
+    path: PathBuf,
     /// `None`: nothing is recorded.
     queue: Option<Arc<Queue<Entry>>>,
     places: usize,
@@ -85,7 +86,8 @@ impl Journal {
             std::fs::create_dir_all(folder_of(path)).map_err(unusable)?;
         }
         let privacy = Arc::new(Privacy::new(path, recording, options.redact.clone()).map_err(unusable)?);
-        let mut journal = Self { queue: None, places, on_failure, privacy, health: health.clone(), writer: Mutex::new(None) };
+        let mut journal =
+            Self { path: path.to_owned(), queue: None, places, on_failure, privacy, health: health.clone(), writer: Mutex::new(None) };
         if off {
             return Ok(journal);
         }
@@ -150,6 +152,11 @@ impl Journal {
     /// What happens to interactions that can't be logged.
     pub fn on_failure(&self) -> OnFailure {
         self.on_failure
+    }
+
+    /// The active file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Lines written since it was opened.

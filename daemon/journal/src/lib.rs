@@ -6,6 +6,7 @@
 //! - [`record`] says what a line holds, [`privacy`] what of it may be written, [`chain`] makes changes in it evident.
 //! - [`segment`] knows the files that a log consists of: the [`active`] one, and sealed ones, which [`compress`] makes smaller and
 //!   [`keeper`] looks after. [`position`] is where they end.
+//! - [`reading`] finds lines in them, newest first, and verifies them.
 //! - [`writer`] is the thread that writes what comes through [`queue`], seals the active file, and recovers when a disk does;
 //!   [`syncer`] brings lines to the disk behind its back, [`health`] is what they know of each other.
 //! - [`disk`] is all that changes files, so that tests can make each of its operations fail.
@@ -22,6 +23,7 @@ mod options;
 mod position;
 mod privacy;
 mod queue;
+pub mod reading;
 mod record;
 pub mod segment;
 mod syncer;
@@ -32,5 +34,5 @@ mod writer;
 pub use error::JournalError;
 pub use journal::{Journal, Kept, Place, Written};
 pub use options::{Keep, OnFailure, Options, Recording, Rotate, SyncMode};
-pub use record::{Outcome, Record, TokenHashes, TokenUsage};
+pub use record::{Computation, Outcome, Record, TokenHashes, TokenUsage};
 pub use regex::Regex;

@@ -20,6 +20,9 @@ pub struct Record {
     pub tool_calls: Vec<serde_json::Value>,
     /// The interaction's name.
     pub id: String,
+    /// The interaction that it runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<String>,
     /// Its place in the log, from 1, without gaps; the journal fills it in.
     pub seq: u64,
     /// The route.
@@ -32,6 +35,9 @@ pub struct Record {
     pub fingerprint: String,
     /// `bitwise`, `serial` or `none`: what may be relied on when this is run again.
     pub determinism: String,
+    /// How it was computed.
+    #[serde(default)]
+    pub computation: Computation,
     /// The seed in force.
     pub seed: u64,
     /// The whole request with all effective settings, enough to run it again.
@@ -71,6 +77,23 @@ pub struct TokenHashes {
     pub prompt: String,
     /// Of the answer's.
     pub response: String,
+}
+
+/// How an answer was computed. What isn't known is empty or 0.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Computation {
+    /// The version of what computes.
+    #[serde(default)]
+    pub version: String,
+    /// How the weights are kept in memory.
+    #[serde(default)]
+    pub dtype: String,
+    /// The instructions that it is computed with.
+    #[serde(default)]
+    pub kernel: String,
+    /// Threads that compute.
+    #[serde(default)]
+    pub threads: usize,
 }
 
 /// Tokens an interaction took.

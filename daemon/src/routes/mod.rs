@@ -1,5 +1,6 @@
 //! The routes: what each answers, and what all of them share.
 
+mod interactions;
 mod llama_server;
 mod models;
 mod native;
@@ -17,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use minivault_engines::GenerateRequest;
 use minivault_journal::Journal;
+use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -27,6 +29,9 @@ use crate::engine_table::EngineTable;
 use crate::error::ApiError;
 use crate::logging;
 use crate::openapi;
+
+/// Requests that read the log at once; a search through a long one keeps a core busy.
+const READERS: usize = 2;
 
 /// What every route works with. Clones share it.
 #[derive(Clone)]
@@ -42,6 +47,8 @@ pub struct Shared {
     pub generation: GenerationSettings,
     /// What a request may hold.
     pub limits: Limits,
+    /// Lets few read the log at once.
+    pub readers: Arc<Semaphore>,
     /// Whether a request may ask to be left out of the log.
     pub allow_log_off: bool,
     /// When the daemon started, in seconds since 1970.
@@ -70,8 +77,9 @@ impl App {
     /// All that the routes need.
     pub fn new(engines: Arc<EngineTable>, journal: Arc<Journal>, generation: GenerationSettings, limits: Limits) -> Self {
         let started = jiff::Timestamp::now().as_second();
+        let readers = Arc::new(Semaphore::new(READERS));
         let draining = AtomicBool::new(false);
-        Self(Arc::new(Shared { engines, journal, generation, limits, allow_log_off: false, started, draining }))
+        Self(Arc::new(Shared { engines, journal, generation, limits, readers, allow_log_off: false, started, draining }))
     }
 
     /// Whether requests may ask to be left out of the log; before anybody else has it.
@@ -126,6 +134,11 @@ pub(crate) fn documented() -> OpenApiRouter<App> {
         .routes(routes!(models::retrieve))
         .routes(routes!(tokens::tokenize))
         .routes(routes!(tokens::detokenize))
+        .routes(routes!(interactions::list))
+        .routes(routes!(interactions::stats))
+        .routes(routes!(interactions::verify))
+        .routes(routes!(interactions::show))
+        .routes(routes!(interactions::replay))
         .merge(as_llama_server())
         .routes(routes!(status::health))
         .routes(routes!(status::ready))

@@ -135,10 +135,11 @@ fn question(app: &App, endpoint: &'static str, body: GenerateBody) -> Result<(Qu
         logprobs: None,
         constraint: None,
         tool_choice: ToolChoice::Auto,
+        deterministic: body.deterministic.unwrap_or(false),
     };
     let form = [("echo".to_owned(), body.echo.unwrap_or(false).into())].into_iter().collect();
     let id = uuid::Uuid::now_v7().to_string();
-    Ok((Question { id, endpoint, model: body.model, requests: vec![request], choices: 1, form }, echo))
+    Ok((Question { id, endpoint, model: body.model, requests: vec![request], choices: 1, form, replay_of: None }, echo))
 }
 
 fn done(interaction: &Interaction, finish: &Finish) -> Done {

@@ -79,6 +79,10 @@ pub struct CompletionBody {
     /// A regular expression that the whole answer matches (beyond OpenAI's fields).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regex: Option<String>,
+    /// The same request with the same seed must get the same answer: an engine that promises this only for requests that run alone
+    /// runs it alone, one that never does refuses it (beyond OpenAI's fields).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deterministic: Option<bool>,
     /// A schema that the answer follows, as llama.cpp's server takes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json_schema: Option<serde_json::Value>,

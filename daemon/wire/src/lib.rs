@@ -5,6 +5,7 @@
 //! - [`completions`][]: `/v1/completions`
 //! - [`format`][], [`sampling`][], [`usage`][]: what several of OpenAI's bodies share
 //! - [`embeddings`][]: `/v1/embeddings`
+//! - [`interactions`][]: `/interactions`
 //! - [`models`][]: `/v1/models`
 //! - [`llama_server`][]: `/completion`, `/props` and `/slots`
 //! - [`tokens`][]: `/tokenize` and `/detokenize`
@@ -16,6 +17,7 @@ pub mod completions;
 pub mod embeddings;
 pub mod error;
 pub mod format;
+pub mod interactions;
 pub mod llama_server;
 pub mod models;
 pub mod native;

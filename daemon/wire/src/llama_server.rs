@@ -65,6 +65,9 @@ pub struct CompletionBody {
     /// A schema that the answer follows.
     #[serde(default)]
     pub json_schema: Option<Value>,
+    /// The same request with the same seed must get the same answer.
+    #[serde(default)]
+    pub deterministic: Option<bool>,
 }
 
 /// One prompt, or several in a list.

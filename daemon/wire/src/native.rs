@@ -38,6 +38,10 @@ pub struct GenerateBody {
     /// Text that ends the answer and is never shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
+    /// The same request with the same seed must get the same answer: an engine that promises this only for requests that run alone
+    /// runs it alone, one that never does refuses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deterministic: Option<bool>,
     /// Puts the prompt in front of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub echo: Option<bool>,

@@ -21,7 +21,7 @@ use crate::error::{EngineError, Result};
 use crate::gguf::Gguf;
 use crate::local::Serve;
 use crate::model::{Limits, Model, ModelLoader, Vocabulary};
-use crate::text_engine::{Capabilities, Determinism, EngineInfo};
+use crate::text_engine::{Capabilities, Computation, Determinism, EngineInfo};
 use crate::threads::available;
 use crate::vocabulary::{TokenizerVocabulary, gguf};
 
@@ -68,6 +68,11 @@ impl CandleLoader {
             // A lone token takes another way through candle's matrix product than one among others.
             determinism: Determinism::Serial,
             capabilities: Capabilities { chat_template: vocabulary.has_chat_template(), logprobs: true, tokenize: true, embeddings: false },
+            computation: Computation {
+                version: concat!("minivault ", env!("CARGO_PKG_VERSION"), ", candle 0.11").into(),
+                threads: candle_core::utils::get_num_threads(),
+                ..Computation::default()
+            },
         };
         let limits = Limits { slots: self.config.slots, step_tokens: self.config.step_tokens, context, logits_width: width };
         work(info, Arc::new(vocabulary), &mut Slots::new(network, limits))

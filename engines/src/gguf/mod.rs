@@ -96,6 +96,15 @@ impl Gguf {
         &self.tensors
     }
 
+    /// ggml's name for how most of the tensors' bytes are stored.
+    pub fn main_layout(&self) -> &'static str {
+        let mut bytes = BTreeMap::<&'static str, u64>::new();
+        for tensor in &self.tensors {
+            *bytes.entry(tensor.layout.name).or_default() += tensor.size;
+        }
+        bytes.into_iter().max_by_key(|(_, bytes)| *bytes).map_or("", |(name, _)| name)
+    }
+
     /// Bytes to whose multiples the data are aligned; a power of two.
     pub fn alignment(&self) -> u32 {
         self.alignment

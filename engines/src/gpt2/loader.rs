@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Gpt2Config;
 use super::architecture::Architecture;
+use super::kernels::Isa;
 use super::kernels::Team;
 use super::model::Gpt2Model;
 use super::network::{Forward, Network};
@@ -14,7 +15,7 @@ use crate::checkpoint::{Checkpoint, Fingerprint};
 use crate::error::{EngineError, Result};
 use crate::local::Serve;
 use crate::model::{ModelLoader, Vocabulary};
-use crate::text_engine::{Capabilities, Determinism, EngineInfo};
+use crate::text_engine::{Capabilities, Computation, Determinism, EngineInfo};
 
 /// Loads GPT-2 on the engine's thread.
 #[derive(Debug, Clone)]
@@ -92,9 +93,19 @@ impl Gpt2Loader {
             context_length: architecture.context,
             determinism: Determinism::Bitwise,
             capabilities: Capabilities { chat_template: vocabulary.has_chat_template(), logprobs: true, tokenize: true, embeddings },
+            computation: self.computation(arithmetic),
         };
         let model = Gpt2Model::new(network, &architecture, slots, step_tokens, embeddings);
         Ok(LoadedGpt2 { info, vocabulary: Arc::new(vocabulary), model })
+    }
+
+    fn computation(&self, arithmetic: Arithmetic) -> Computation {
+        let (dtype, kernel) = match arithmetic {
+            Arithmetic::Kernels => (self.config.dtype.as_str(), Isa::best().name()),
+            Arithmetic::Plain => ("f32", "candle"),
+        };
+        let (version, threads) = (concat!("minivault ", env!("CARGO_PKG_VERSION")).into(), self.config.threads.count());
+        Computation { version, dtype: dtype.into(), kernel: kernel.into(), threads }
     }
 
     fn architecture(&self, fingerprint: &mut Fingerprint) -> Result<Architecture, String> {

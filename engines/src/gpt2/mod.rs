@@ -82,6 +82,17 @@ pub enum Dtype {
     Q8,
 }
 
+impl Dtype {
+    /// As the configuration says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Q8 => "q8",
+        }
+    }
+}
+
 impl Gpt2Config {
     /// The defaults, for this model.
     pub fn new(model: impl Into<String>) -> Self {

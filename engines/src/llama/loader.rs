@@ -20,7 +20,7 @@ use crate::error::{EngineError, Result};
 use crate::gguf::{Gguf, Texts};
 use crate::local::Serve;
 use crate::model::{Model, ModelLoader};
-use crate::text_engine::{Capabilities, EngineInfo};
+use crate::text_engine::{Capabilities, Computation, EngineInfo};
 
 /// Alignment that ggml demands of tensors in a mapped file.
 const MAPPED_ALIGNMENT: u32 = 32;
@@ -58,8 +58,9 @@ impl LlamaLoader {
         let mut network = LlamaNetwork::new(backend, &model, &self.config, context).map_err(|error| self.unusable(&error.to_string()))?;
         let no_spellings = Texts::default();
         let vocabulary = Arc::new(LlamaVocabulary::new(model.clone(), &description, gguf.tokens().unwrap_or(&no_spellings)));
+        let dtype = gguf.main_layout();
         drop(gguf);
-        let info = self.info(&description, &vocabulary, network.limits().context)?;
+        let info = self.info(&description, &vocabulary, network.limits().context, dtype)?;
         work(info, vocabulary, &mut network)
     }
 
@@ -70,7 +71,7 @@ impl LlamaLoader {
         model.map_err(|error| self.unusable(&format!("llama.cpp can't load it: {}", reason.unwrap_or_else(|| error.to_string()))))
     }
 
-    fn info(&self, description: &Description, vocabulary: &LlamaVocabulary, context: usize) -> Result<EngineInfo> {
+    fn info(&self, description: &Description, vocabulary: &LlamaVocabulary, context: usize, dtype: &str) -> Result<EngineInfo> {
         let file_name = || self.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(EngineInfo {
             name: self.name.clone(),
@@ -86,6 +87,12 @@ impl LlamaLoader {
                 logprobs: true,
                 tokenize: true,
                 embeddings: self.config.pooling.is_some(),
+            },
+            computation: Computation {
+                version: concat!("minivault ", env!("CARGO_PKG_VERSION"), ", llama-cpp-sys-2 0.1.161").into(),
+                dtype: dtype.into(),
+                kernel: processor::instructions().into(),
+                threads: self.config.threads(),
             },
         })
     }

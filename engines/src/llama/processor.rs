@@ -22,6 +22,15 @@ pub fn check_instructions() -> Result<()> {
     )))
 }
 
+/// The instructions that ggml was built for.
+pub fn instructions() -> &'static str {
+    match () {
+        () if !cfg!(target_arch = "x86_64") => std::env::consts::ARCH,
+        () if on(option_env!("GGML_AVX512")) => "avx512",
+        () => "avx2",
+    }
+}
+
 /// The options of ggml's build are environment variables of the whole build (tools/setup.sh writes them), this crate's compilation
 /// included. An option that changes makes cargo compile both anew.
 #[cfg(target_arch = "x86_64")]
@@ -47,7 +56,6 @@ fn missing_instructions() -> Vec<&'static str> {
 }
 
 /// Whether an option of ggml's build was on, as cmake reads it.
-#[cfg(target_arch = "x86_64")]
 fn on(option: Option<&str>) -> bool {
     option.is_some_and(|value| !matches!(value.to_ascii_uppercase().as_str(), "" | "0" | "OFF" | "NO" | "FALSE" | "N"))
 }

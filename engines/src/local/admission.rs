@@ -19,7 +19,7 @@ use crate::error::{EngineError, Result};
 use crate::generation::{Beginning, Finish, FinishReason, Generation, TextEvent, Token, Usage};
 use crate::model::{Limits, Specials, TokenKind, Vocabulary};
 use crate::request::{GenerateRequest, MaxTokens, Prompt, TokenId, ToolChoice, seed_of_choice};
-use crate::text_engine::{Embedding, EngineInfo};
+use crate::text_engine::{Determinism, Embedding, EngineInfo};
 
 /// Text up to this length is encoded where the request stands; it takes less than a millisecond.
 const ENCODED_IN_PLACE: usize = 4096;
@@ -79,7 +79,8 @@ impl Front {
     pub async fn admit(&self, request: GenerateRequest, count: usize) -> Result<(Vec<Sequence>, Vec<Generation>)> {
         request.check()?;
         let mut permits = self.places(count)?;
-        let GenerateRequest { prompt, max_tokens, sampling, mut stop, logprobs, constraint, tool_choice } = request;
+        let GenerateRequest { prompt, max_tokens, sampling, mut stop, logprobs, constraint, tool_choice, deterministic } = request;
+        let alone = deterministic && self.info.determinism == Determinism::Serial;
         let (prompt, tools) = with_tools(prompt, &tool_choice)?;
         self.check_biases(&sampling.logit_bias)?;
         let mut rendered = self.render(prompt, &tool_choice).await?;
@@ -88,7 +89,8 @@ impl Front {
         let max_tokens = self.room(rendered.tokens.len(), max_tokens)?;
         let seed = sampling.seed.unwrap_or_else(random_seed);
         let beginning = Beginning { seed, prompt_text: rendered.text.into(), prompt_tokens: rendered.tokens.clone().into(), max_tokens };
-        let family = (count > 1).then(|| Family(self.families.fetch_add(1, Ordering::Relaxed)));
+        // Computed alone, each reads the prompt for itself.
+        let family = (count > 1 && !alone).then(|| Family(self.families.fetch_add(1, Ordering::Relaxed)));
         let (mut sequences, mut generations) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for choice in 0..count {
             let beginning = Beginning { seed: seed_of_choice(seed, choice), ..beginning.clone() };
@@ -109,6 +111,7 @@ impl Front {
                 speculation: self.options.speculation,
                 matcher: matcher.clone(),
                 family,
+                alone,
                 events,
                 permit,
             }));

@@ -120,13 +120,29 @@ impl Batch {
         }
     }
 
-    /// Whether nothing can be done until something arrives. Texts that are being read may hold every slot meanwhile.
+    /// Whether nothing can be done until something arrives. Texts that are being read may hold slots meanwhile.
     fn is_idle(&self) -> bool {
-        let all_held = !self.slots.any_free();
         self.running.is_empty()
             && self.embeddings.is_empty()
-            && (self.waiting.is_empty() || all_held)
-            && self.readings.iter().all(|job| all_held && job.reading.slot.is_none())
+            && !self.waiting.front().is_some_and(|next| self.has_room_for(next))
+            && !self.readings.iter().any(|job| self.may_read(job))
+    }
+
+    /// Whether a request can be given a slot: one that must be alone needs all of them free, and beside it there is none for others.
+    fn has_room_for(&self, sequence: &Sequence) -> bool {
+        let free = self.slots.count_free();
+        if sequence.is_alone() { free == self.limits.slots } else { free > 0 && !self.is_for_one_alone() }
+    }
+
+    /// Whether what runs must be alone.
+    fn is_for_one_alone(&self) -> bool {
+        self.running.iter().any(|running| running.sequence.is_alone())
+    }
+
+    /// Whether a text can be read further, or begun: not behind a request that waits until it is alone.
+    fn may_read(&self, job: &ReadJob) -> bool {
+        let is_behind_one_alone = || self.waiting.front().is_some_and(|next| next.is_alone() && next.arrival < job.arrival);
+        job.reading.slot.is_some() || self.slots.any_free() && !is_behind_one_alone()
     }
 
     fn take(&mut self, job: Job, model: &mut dyn Model) {
@@ -159,11 +175,11 @@ impl Batch {
         }
     }
 
-    /// Gives free slots to those that wait, first come, first served, texts that are only read among them. Of several answers to one request
-    /// the first reads the prompt; slots are kept for the others meanwhile.
+    /// Gives free slots to those that wait, first come, first served, texts that are only read among them; behind one that must be alone
+    /// all others wait. Of several answers to one request the first reads the prompt; slots are kept for the others meanwhile.
     fn join(&mut self, model: &mut dyn Model) {
         let mut place = 0;
-        while place < self.waiting.len().min(self.slots.count_free()) {
+        while place < self.waiting.len().min(self.slots.count_free()) && !self.is_for_one_alone() {
             if self.seat_reading(Some(self.waiting[place].arrival), model) {
                 continue;
             }
@@ -171,13 +187,16 @@ impl Batch {
                 place += 1;
                 continue;
             }
+            if !self.has_room_for(&self.waiting[place]) {
+                return;
+            }
             let Some(mut sequence) = self.waiting.remove(place) else { return };
             let running = self.running.iter().map(|running| (running.slot, running.sequence.fed()));
             let Some(Seat { slot, cached }) = self.slots.take(sequence.tokens(), running, model) else { return };
             sequence.begin_at(cached);
             self.running.push(Running { slot, sequence, progress: Progress::More });
         }
-        while place < self.slots.count_free() && self.seat_reading(None, model) {}
+        while place < self.slots.count_free() && !self.is_for_one_alone() && self.seat_reading(None, model) {}
     }
 
     /// Gives a slot to the text that has waited longest to be read, if it came before that arrival; whether there was one.
@@ -193,6 +212,9 @@ impl Batch {
     /// Computes one embedding; the others wait for their turn between the steps.
     fn embed(&mut self, model: &mut dyn Model) {
         self.embeddings.retain(|job| !job.answer.is_closed());
+        if self.is_for_one_alone() {
+            return;
+        }
         if let Some(EmbedJob { tokens, answer, .. }) = self.embeddings.pop_front() {
             let turn = self.turn.taken();
             let embedding = model.embed(&tokens).map(|vector| Embedding { vector: of_length_one(vector), tokens: tokens.len() });

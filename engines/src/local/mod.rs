@@ -110,6 +110,7 @@ impl TextEngine for LocalEngine {
     }
 
     async fn choices(&self, request: GenerateRequest, count: usize) -> Result<Vec<Generation>> {
+        self.check_determinism(&request)?;
         let (sequences, generations) = self.front.admit(request, count).await?;
         if !sequences.is_empty() {
             self.submit(serve::Job::Generate(sequences))?;

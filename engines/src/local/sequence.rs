@@ -29,6 +29,8 @@ pub(super) struct Sequence {
     drafts: Option<Drafts>,
     /// The request whose answers share their prompt, if it is one of several.
     family: Option<Family>,
+    /// Whether nothing else may be computed beside it.
+    alone: bool,
     sampler: Sampler,
     /// `None` where the answer may have any form.
     matcher: Option<Box<Matcher>>,
@@ -55,6 +57,8 @@ pub(super) struct Assignment {
     /// Whether drafts of its next tokens are verified beside them.
     pub speculation: bool,
     pub family: Option<Family>,
+    /// Whether nothing else may be computed beside it.
+    pub alone: bool,
     /// Room for `max_tokens + 2` events.
     pub events: mpsc::Sender<Result<TextEvent>>,
     pub permit: OwnedSemaphorePermit,
@@ -76,7 +80,8 @@ pub(super) enum Progress {
 impl Sequence {
     /// A sequence of which the model has seen nothing.
     pub fn new(assignment: Assignment) -> Self {
-        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, matcher, speculation, family, events, permit } = assignment;
+        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, matcher, speculation, family, alone, events, permit } =
+            assignment;
         Self {
             prompt_tokens: prompt.len(),
             sampler: Sampler::new(sampling, seed, &prompt),
@@ -91,6 +96,7 @@ impl Sequence {
             max_tokens,
             drafts: speculation.then(Drafts::default),
             family,
+            alone,
             stop: StopMatcher::new(&stop),
             characters: WholeCharacters::default(),
             logprobs,
@@ -125,6 +131,11 @@ impl Sequence {
     /// The request whose answers share their prompt with this one.
     pub fn family(&self) -> Option<Family> {
         self.family
+    }
+
+    /// Whether nothing else may be computed beside it.
+    pub fn is_alone(&self) -> bool {
+        self.alone
     }
 
     /// Whether nothing has been said yet.

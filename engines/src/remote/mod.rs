@@ -39,7 +39,7 @@ use crate::error::{EngineError, Result};
 use crate::generation::{Beginning, Generation};
 use crate::registry::{Backend, Opening};
 use crate::request::{GenerateRequest, Prompt, seed_of_choice};
-use crate::text_engine::{Capabilities, Determinism, EngineInfo, Health, State, TextEngine};
+use crate::text_engine::{Capabilities, Computation, Determinism, EngineInfo, Health, State, TextEngine};
 
 pub use config::OpenAiConfig;
 
@@ -97,6 +97,7 @@ impl RemoteEngine {
             context_length: config.context.unwrap_or(0),
             determinism: Determinism::None,
             capabilities: Capabilities { chat_template: true, logprobs: true, tokenize: false, embeddings: false },
+            computation: Computation::default(),
         };
         Ok(Self {
             name,
@@ -167,6 +168,7 @@ impl TextEngine for RemoteEngine {
 
     async fn generate(&self, request: GenerateRequest) -> Result<Generation> {
         request.check()?;
+        self.check_determinism(&request)?;
         let permit = self.places.clone().try_acquire_owned().map_err(|_| EngineError::Busy { waiting: self.config.slots })?;
         let seed = request.sampling.seed.unwrap_or_else(random_seed);
         let (prompt_text, prompt_tokens) = match &request.prompt {

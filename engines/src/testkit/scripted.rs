@@ -9,7 +9,7 @@ use crate::local::{LocalEngine, LocalOptions, Serve};
 use crate::model::{Feed, Limits, Logits, Model, ModelLoader, Slot, Specials, TokenKind, Vocabulary};
 use crate::registry::{Backend, Opening};
 use crate::request::TokenId;
-use crate::text_engine::{Capabilities, Determinism, EngineInfo, TextEngine};
+use crate::text_engine::{Capabilities, Computation, Determinism, EngineInfo, TextEngine};
 use crate::turn::{Line, Turn};
 
 /// What the model recites unless told otherwise, in a circle; characters of one to four bytes.
@@ -36,6 +36,10 @@ pub struct Script {
     pub chat_template: Option<String>,
     /// The turn in which it computes; `None`: one of its own, so that a step that is held back holds up nobody else.
     pub turn: Option<Arc<dyn Turn>>,
+    /// What it promises.
+    pub determinism: Determinism,
+    /// What it calls itself; another one for other weights.
+    pub fingerprint: &'static str,
     /// Every step taken.
     pub record: Arc<Mutex<Vec<StepRecord>>>,
 }
@@ -70,6 +74,8 @@ impl Default for Script {
             fault: None,
             chat_template: None,
             turn: None,
+            determinism: Determinism::Bitwise,
+            fingerprint: "scripted-1",
             record: Arc::default(),
         }
     }
@@ -306,15 +312,16 @@ impl ModelLoader for ScriptedLoader {
             backend: "scripted".into(),
             model: "script".into(),
             source: "the test".into(),
-            fingerprint: "scripted-1".into(),
+            fingerprint: self.script.fingerprint.into(),
             context_length: self.script.limits.context,
-            determinism: Determinism::Bitwise,
+            determinism: self.script.determinism,
             capabilities: Capabilities {
                 chat_template: self.script.chat_template.is_some(),
                 logprobs: true,
                 tokenize: true,
                 embeddings: self.script.embeddings,
             },
+            computation: Computation { version: "1".into(), dtype: "none".into(), kernel: "script".into(), threads: 1 },
         };
         let turn = self.script.turn.clone().unwrap_or_else(|| Arc::new(Line::default()));
         let vocabulary: Arc<dyn Vocabulary> = match self.script.chat_template.clone() {

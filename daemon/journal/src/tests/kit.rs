@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::chain::{START, follow};
 use crate::disk::Disk;
 use crate::segment::{Kind, Segment, segments};
-use crate::{Journal, JournalError, Kept, Options, Outcome, Record, Recording, Rotate, TokenUsage};
+use crate::{Computation, Journal, JournalError, Kept, Options, Outcome, Record, Recording, Rotate, TokenUsage};
 
 /// Longer than anything here takes, so that a hang becomes a failure.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,12 +24,14 @@ pub fn record(id: &str) -> Record {
         response: "b\n".into(),
         tool_calls: Vec::new(),
         id: id.into(),
+        replay_of: None,
         seq: 0,
         endpoint: "/generate".into(),
         model: "m".into(),
         backend: "scripted".into(),
         fingerprint: "f".into(),
         determinism: "bitwise".into(),
+        computation: Computation::default(),
         seed: 7,
         request: serde_json::json!({"max_tokens": 3}),
         prompt_token_ids: vec![1],

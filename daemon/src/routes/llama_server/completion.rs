@@ -217,6 +217,7 @@ async fn question(app: &App, body: CompletionBody) -> Result<(Question, Wanted, 
         logprobs: Some(n_probs),
         constraint: constraint.clone(),
         tool_choice: ToolChoice::None,
+        deterministic: body.deterministic.unwrap_or(false),
     };
     let question = Question {
         id: format!("cmpl-{}", uuid::Uuid::now_v7().simple()),
@@ -224,6 +225,7 @@ async fn question(app: &App, body: CompletionBody) -> Result<(Question, Wanted, 
         model: body.model,
         requests: prompts.into_iter().map(|prompt| checked(request(prompt))).collect::<Result<_, _>>()?,
         choices: 1,
+        replay_of: None,
         form: [("stream".to_owned(), body.stream.unwrap_or(false).into())].into_iter().collect(),
     };
     let wanted = Wanted { probabilities: n_probs > 0, tokens: body.return_tokens.unwrap_or(false), settings };

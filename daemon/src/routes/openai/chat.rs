@@ -177,6 +177,7 @@ fn question(app: &App, body: ChatBody) -> Result<Question, ApiError> {
         logprobs: alternatives(body.logprobs, body.top_logprobs)?,
         constraint: form.constraint()?,
         tool_choice: tools::choice(body.tool_choice)?,
+        deterministic: body.deterministic.unwrap_or(false),
     };
     Ok(Question {
         id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
@@ -184,6 +185,7 @@ fn question(app: &App, body: ChatBody) -> Result<Question, ApiError> {
         model: body.model,
         requests: vec![request],
         choices: prompts::answers("n", body.n, 1)?,
+        replay_of: None,
         form: for_the_log(body.stream, body.user, body.metadata),
     })
 }

@@ -240,6 +240,7 @@ fn question(app: &App, body: CompletionBody) -> Result<(Question, Wanted), ApiEr
         logprobs: body.logprobs.or((best_of > n).then_some(0)),
         constraint: constraint.clone(),
         tool_choice: ToolChoice::None,
+        deterministic: body.deterministic.unwrap_or(false),
     };
     let mut form = for_the_log(body.stream, body.user, body.metadata);
     form.insert("echo".into(), echo.into());
@@ -249,6 +250,7 @@ fn question(app: &App, body: CompletionBody) -> Result<(Question, Wanted), ApiEr
         model: body.model,
         requests: prompts.iter().map(|prompt| checked(request(prompt))).collect::<Result<_, _>>()?,
         choices: best_of,
+        replay_of: None,
         form,
     };
     let usage = body.stream_options.is_some_and(|options| options.include_usage);

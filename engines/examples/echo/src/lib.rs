@@ -13,7 +13,7 @@ use minivault_engines::error::Result;
 use minivault_engines::local::{LocalEngine, LocalOptions, Serve};
 use minivault_engines::model::{Feed, Limits, Logits, Model, ModelLoader, Slot, Specials, TokenKind, Vocabulary};
 use minivault_engines::registry::check_range;
-use minivault_engines::{Backend, Capabilities, Determinism, EngineInfo, Opening, TextEngine, TokenId};
+use minivault_engines::{Backend, Capabilities, Computation, Determinism, EngineInfo, Opening, TextEngine, TokenId};
 use serde::Deserialize;
 
 /// The backend. `Engines::builtin().with("echo", Echo)` makes it known.
@@ -68,6 +68,7 @@ impl ModelLoader for EchoLoader {
             context_length: model.limits().context,
             determinism: Determinism::Bitwise,
             capabilities: Capabilities { tokenize: true, logprobs: true, ..Capabilities::default() },
+            computation: Computation::default(),
         };
         serve.serve(info, Arc::new(Bytes), &mut model)
     }

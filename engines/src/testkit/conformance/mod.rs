@@ -89,6 +89,7 @@ pub async fn check(subject: &Subject) {
         lifetime::a_full_engine_is_busy,
         lifetime::a_dropped_generation_frees_its_slot,
         sameness::many_at_once_give_what_each_gives_alone,
+        sameness::what_must_be_the_same_is_so_beside_others_or_is_refused,
         sameness::what_earlier_requests_left_changes_no_bytes,
         sameness::changed_circumstances_change_no_bytes_where_that_is_claimed,
         answers::logprobs_are_of_the_tokens,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::{Subject, Verdict, answer, answer_with_cache, greedy, seeded};
+use crate::error::EngineError;
 use crate::request::GenerateRequest;
 use crate::text_engine::{Circumstance, TextEngine};
 
@@ -79,6 +80,29 @@ pub(super) async fn many_at_once_give_what_each_gives_alone(engine: Arc<dyn Text
     for ((request, alone), again) in requests.iter().zip(alone).zip(again) {
         let again = again?;
         ensure!(alone == again, "{:?}: {:?} alone, {:?} with others", request.prompt, alone.text, again.text);
+    }
+    Ok(())
+}
+
+/// A request that says `deterministic` beside others: the same as alone, on an engine that promises anything at all.
+pub(super) async fn what_must_be_the_same_is_so_beside_others_or_is_refused(engine: Arc<dyn TextEngine>, subject: &Subject) -> Verdict {
+    let deterministic = |prompt: &str, seed| GenerateRequest { deterministic: true, ..seeded(prompt, 12, seed) };
+    if !engine.info().determinism.holds(Circumstance::Repeated) {
+        let refused = engine.generate(deterministic(&subject.prompt, 1)).await.err();
+        ensure!(matches!(refused, Some(EngineError::Unsupported { .. })), "it promises nothing, and doesn't refuse: {refused:?}");
+        return Ok(());
+    }
+    let alone = answer(&*engine, deterministic(&subject.prompt, 1)).await?;
+    let room = subject.capacity.unwrap_or(8).min(12);
+    let requests = (0..room).map(|index| match index % 3 {
+        1 => deterministic(&subject.prompt, 1),
+        _ => seeded(&subject.others[index % subject.others.len()], 16, index as u64),
+    });
+    let requests: Vec<GenerateRequest> = requests.collect();
+    let answers = join_all(requests.iter().map(|request| answer(&*engine, request.clone()))).await;
+    for (_, among) in requests.iter().zip(answers).filter(|(request, _)| request.deterministic) {
+        let among = among?;
+        ensure!(among == alone, "{:?} alone, {:?} among others", alone.text, among.text);
     }
     Ok(())
 }

@@ -1,0 +1,137 @@
+//! Where the log is read: asked of the daemon, or from its files.
+
+use std::path::{Path, PathBuf};
+
+use minivault_journal::reading::{Filter, LogReader, PageLimits, Stats, TextPattern, Verification};
+
+use crate::arguments::logs::Wanted;
+use crate::client::Client;
+use crate::failure::Failure;
+
+/// The log's name in a folder.
+const LOG: &str = "log.jsonl";
+/// Lines that are asked for at a time, at most.
+pub const PAGE: usize = 500;
+
+/// Where the log is read.
+pub enum Source<'a> {
+    Daemon(&'a Client),
+    Files(LogReader),
+}
+
+/// Some lines, the newest first.
+pub struct Lines {
+    pub lines: Vec<String>,
+    /// Where the next ones are.
+    pub next: Option<u64>,
+}
+
+/// Which part of the log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Part {
+    pub before: Option<u64>,
+    pub after: Option<u64>,
+}
+
+impl<'a> Source<'a> {
+    /// The daemon, or what `--dir` names.
+    pub fn new(client: &'a Client, dir: Option<PathBuf>) -> Result<Self, Failure> {
+        let Some(dir) = dir else { return Ok(Self::Daemon(client)) };
+        let path = if dir.is_dir() { dir.join(LOG) } else { dir };
+        // Its segments may be there without it.
+        if !path.exists() && !path.parent().is_some_and(Path::is_dir) {
+            return Err(Failure::Usage(format!("{} isn't there", path.display())));
+        }
+        Ok(Self::Files(LogReader::new(path)))
+    }
+
+    /// The newest lines of a part.
+    pub async fn page(&self, wanted: &Wanted, part: Part, limit: usize) -> Result<Lines, Failure> {
+        match self {
+            Self::Daemon(client) => {
+                let mut query = query(wanted, part);
+                query.push(("limit", limit.to_string()));
+                let (text, next) = client.interactions(&query).await?;
+                Ok(Lines { lines: text.lines().map(str::to_owned).collect(), next })
+            }
+            Self::Files(log) => {
+                let page = log.page(&filter(wanted, part)?, PageLimits { lines: limit, ..PageLimits::default() }).map_err(unreadable)?;
+                let lines = page.lines.into_iter().map(|line| String::from_utf8_lossy(&line).into_owned()).collect();
+                Ok(Lines { lines, next: page.next })
+            }
+        }
+    }
+
+    /// The line of an interaction.
+    pub async fn find(&self, id: &str) -> Result<String, Failure> {
+        match self {
+            Self::Daemon(client) => client.interaction(id).await,
+            Self::Files(log) => {
+                let line = log.find(id).map_err(unreadable)?;
+                let line = line.ok_or_else(|| Failure::Failed(format!("there is no interaction `{id}` in the log")))?;
+                Ok(String::from_utf8_lossy(&line).into_owned())
+            }
+        }
+    }
+
+    /// The log in numbers, all of it.
+    pub async fn stats(&self, wanted: &Wanted) -> Result<Stats, Failure> {
+        let mut all = Stats::default();
+        let mut part = Part::default();
+        loop {
+            all.add(match self {
+                Self::Daemon(client) => client.stats(&query(wanted, part)).await?,
+                Self::Files(log) => log.stats(&filter(wanted, part)?, || true).map_err(unreadable)?,
+            });
+            match all.next {
+                Some(next) => part.before = Some(next),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    /// Whether the log is whole.
+    pub async fn verify(&self) -> Result<Verification, Failure> {
+        match self {
+            Self::Daemon(client) => client.verify().await,
+            Self::Files(log) => log.verify(|| true).map_err(unreadable),
+        }
+    }
+}
+
+#[allow(clippy::needless_pass_by_value)] // As `map_err` hands it over.
+fn unreadable(error: std::io::Error) -> Failure {
+    Failure::Failed(format!("the log can't be read: {error}"))
+}
+
+fn filter(wanted: &Wanted, part: Part) -> Result<Filter, Failure> {
+    let text = match &wanted.grep {
+        Some(text) if wanted.regex => Some(TextPattern::expression(text).map_err(|error| Failure::Usage(error.to_string()))?),
+        text => text.as_deref().map(TextPattern::literal),
+    };
+    Ok(Filter {
+        text,
+        since: wanted.since,
+        until: wanted.until,
+        model: wanted.model.clone(),
+        status: wanted.status,
+        finish_reason: None,
+        before: part.before,
+        after: part.after,
+    })
+}
+
+fn query(wanted: &Wanted, part: Part) -> Vec<(&'static str, String)> {
+    let Wanted { grep, regex, since, until, model, status } = wanted;
+    let mut query = Vec::new();
+    let mut put = |name: &'static str, value: Option<String>| query.extend(value.map(|value| (name, value)));
+    put("grep", grep.clone());
+    put("regex", regex.then(|| "true".to_owned()));
+    put("since", since.map(|since| since.to_string()));
+    put("until", until.map(|until| until.to_string()));
+    put("model", model.clone());
+    put("status", status.map(|status| status.to_string()));
+    put("before", part.before.map(|before| before.to_string()));
+    put("after", part.after.map(|after| after.to_string()));
+    query
+}

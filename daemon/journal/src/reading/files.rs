@@ -1,0 +1,86 @@
+//! All files of a log as one: their lines, block by block, from the newest to the oldest.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use super::blocks::Blocks;
+use super::filter::Filter;
+use crate::segment::{Kind, Segment, segments};
+
+/// The files still to be read.
+pub(super) struct Files<'a> {
+    filter: &'a Filter,
+    /// The active file, held from the beginning: it may be sealed before its turn comes.
+    active: Option<File>,
+    /// The others, the oldest first.
+    sealed: Vec<Segment>,
+    current: Option<Blocks>,
+}
+
+impl<'a> Files<'a> {
+    /// Those of a log in which lines that are wanted may stand.
+    pub fn open(log: &Path, filter: &'a Filter) -> io::Result<Self> {
+        let mut active = found(File::open(log))?;
+        // Listed after that: what was active a moment ago is among them. Met twice it does no harm, missed it would.
+        let mut sealed = segments(log)?;
+        sealed.retain(|segment| segment.kind != Kind::Active);
+        // What begins too late holds nothing that is wanted, and neither does what follows.
+        let latest = filter.latest();
+        let is_too_late = |segment: &mut Segment| {
+            let by_number = segment.first_seq.zip(filter.before).is_some_and(|(first, before)| first >= before);
+            by_number || segment.time.zip(latest).is_some_and(|(time, latest)| time > latest)
+        };
+        while sealed.pop_if(is_too_late).is_some() {
+            active = None;
+        }
+        Ok(Self { filter, active, sealed, current: None })
+    }
+
+    /// Reads the lines before those read so far. `false`: there are none.
+    pub fn previous(&mut self, block: &mut Vec<u8>) -> io::Result<bool> {
+        loop {
+            if let Some(blocks) = &mut self.current
+                && blocks.previous(block)?
+            {
+                return Ok(true);
+            }
+            self.current = match self.active.take() {
+                Some(file) => Some(Blocks::plain(file)?),
+                None => match self.sealed.pop() {
+                    Some(segment) => open(&segment)?,
+                    None => return Ok(false),
+                },
+            };
+            if let Some(blocks) = &mut self.current {
+                if let Some(before) = self.filter.before {
+                    blocks.end_before(before)?;
+                }
+                if let Some(latest) = self.filter.latest() {
+                    blocks.end_at(latest);
+                }
+            }
+        }
+    }
+}
+
+/// Opens a sealed file; `None`: the limits on what is kept have deleted it.
+fn open(segment: &Segment) -> io::Result<Option<Blocks>> {
+    if segment.kind == Kind::Compressed {
+        return found(Blocks::compressed(&segment.path));
+    }
+    match found(File::open(&segment.path))? {
+        Some(file) => Blocks::plain(file).map(Some),
+        // It has been compressed since it was listed.
+        None => found(Blocks::compressed(&segment.compressed())),
+    }
+}
+
+/// What is there, if it is there.
+pub(super) fn found<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
