@@ -1,7 +1,7 @@
 //! The active file: whole lines only, one writer.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,19 +11,17 @@ use crate::disk::{Disk, DiskFile, Identity, Opening, write_all};
 use crate::error::JournalError;
 use crate::position::{LineHead, Position};
 use crate::segment::{segments, with_suffix};
-
-/// How much of the file's end is read at a time in search of its last line.
-const BLOCK: u64 = 64 * 1024;
+use crate::tail::Tail;
 
 /// The active file, held open and locked against a second writer.
 pub(crate) struct ActiveFile {
     file: Arc<dyn DiskFile>,
     path: PathBuf,
     identity: Option<Identity>,
-    /// Bytes of whole lines.
-    length: u64,
     /// It is a file, and no device.
     regular: bool,
+    /// Bytes of whole lines.
+    length: u64,
     /// Something may stand behind them that could not be taken away.
     dirty: bool,
     /// What its sealed name will tell; `None` as long as it has no line.
@@ -46,16 +44,6 @@ pub(crate) struct Opened {
     pub torn: usize,
 }
 
-/// The end of a file.
-struct Tail {
-    /// The last whole line, without its line break.
-    last: Option<Vec<u8>>,
-    /// Bytes of whole lines.
-    length: u64,
-    /// What stands behind them.
-    torn: Vec<u8>,
-}
-
 impl ActiveFile {
     /// Opens or makes the file, in a folder that is there. A torn last line, left by a daemon that was stopped in the middle, moves to a
     /// file beside it.
@@ -66,15 +54,19 @@ impl ActiveFile {
         let unusable = |cause| JournalError::Unusable { path: path.to_owned(), cause: Arc::new(cause) };
         let file = disk.open(path, Opening::Append).map_err(unusable)?;
         let mut file = Self::lock(disk, path, file)?;
-        let Tail { last, length, torn } = read_tail(path).map_err(unusable)?;
+        if !file.regular {
+            // What a device gives to read is no log; of some it never ends.
+            return Ok(Opened { file, position: None, torn: 0 });
+        }
+        let mut tail = Tail::read(path).map_err(unusable)?;
+        if !tail.is_of_a_log() {
+            // Nothing is touched before it is certain that this is a log.
+            let sound = Tail::behind_sound_lines(path).map_err(unusable)?;
+            tail = sound.ok_or_else(|| JournalError::NotALog { path: path.to_owned() })?;
+        }
+        let Tail { last, length, torn } = tail;
         file.length = length;
-        // Nothing is touched before it is certain that this is a log.
-        let not_a_log = || JournalError::NotALog { path: path.to_owned() };
-        let head = match &last {
-            None if torn.first().is_some_and(|&byte| byte != b'{') => return Err(not_a_log()),
-            None => None,
-            Some(line) => Some(LineHead::of(line).ok_or_else(not_a_log)?),
-        };
+        let head = last.as_deref().and_then(LineHead::of);
         if length == 0
             && let Err(error) = disk.sync_folder_of(path)
         {
@@ -107,7 +99,9 @@ impl ActiveFile {
     fn lock(disk: &dyn Disk, path: &Path, file: Box<dyn DiskFile>) -> Result<Self, JournalError> {
         let unusable = |cause| JournalError::Unusable { path: path.to_owned(), cause: Arc::new(cause) };
         let in_use = || JournalError::InUse { path: path.to_owned() };
-        match file.try_lock() {
+        let regular = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+        // A device is nobody's own.
+        match if regular { file.try_lock() } else { Ok(()) } {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(in_use()),
             Err(TryLockError::Error(cause)) => return Err(unusable(cause)),
@@ -117,7 +111,6 @@ impl ActiveFile {
         if identity.is_none() || disk.identity(path).ok() != identity {
             return Err(in_use());
         }
-        let regular = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
         Ok(Self { file: file.into(), path: path.to_owned(), identity, length: 0, regular, dirty: false, first: None })
     }
 
@@ -213,29 +206,6 @@ impl ActiveFile {
     }
 }
 
-/// Finds the last whole line and whatever stands behind it.
-fn read_tail(path: &Path) -> io::Result<Tail> {
-    let mut file = File::open(path)?;
-    let size = file.seek(SeekFrom::End(0))?;
-    let mut tail = Vec::new();
-    let mut start = size;
-    // Two line breaks, or the beginning, enclose the last whole line.
-    while start > 0 && tail.iter().filter(|&&byte| byte == b'\n').count() < 2 {
-        let block = start.min(BLOCK);
-        start -= block;
-        let mut earlier = vec![0; block as usize];
-        file.seek(SeekFrom::Start(start))?;
-        file.read_exact(&mut earlier)?;
-        earlier.append(&mut tail);
-        tail = earlier;
-    }
-    let whole = tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-    let torn = tail.split_off(whole);
-    tail.truncate(whole.saturating_sub(1));
-    let line = tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-    Ok(Tail { last: (whole > 0).then(|| tail.split_off(line)), length: start + whole as u64, torn })
-}
-
 /// A file's first line, in a file that has one.
 fn first_of(path: &Path) -> io::Result<Option<First>> {
     let file = File::open(path)?;
@@ -258,6 +228,12 @@ mod tests {
 
     fn open(path: &Path) -> Result<Opened, JournalError> {
         ActiveFile::open(&RealDisk, path)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn nothing_is_read_of_a_device() {
+        assert_eq!(open(Path::new("/dev/full")).unwrap().position, None);
     }
 
     #[test]
@@ -288,6 +264,23 @@ mod tests {
         // The first two might be one line, set aside by two starts of which the first was interrupted.
         let aside = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
         assert_eq!((aside("log.jsonl.torn-0"), aside("log.jsonl.torn-0-2")), ("{\"a\":1".into(), "{\"b".into()));
+    }
+
+    #[test]
+    fn a_damaged_end_of_our_own_log_is_set_aside() {
+        let mut sound = br#"{"seq":1}"#.to_vec();
+        crate::chain::seal(&START, &mut sound);
+        sound.push(b'\n');
+        for damage in [&b"\0\0\0\0"[..], b"\0\0\0:1}\n", b"\0\0\0:1}\n{\"seq\":", b"{\"se\0\0\n\0\n"] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("log.jsonl");
+            std::fs::write(&path, [&sound, damage].concat()).unwrap();
+            let opened = open(&path).unwrap();
+            assert_eq!((opened.position.unwrap().seq, opened.torn), (1, damage.len()), "{damage:?}");
+            assert_eq!(std::fs::read(&path).unwrap(), sound, "{damage:?}");
+            let aside = folder.path().join(format!("log.jsonl.torn-{}", sound.len()));
+            assert_eq!(std::fs::read(aside).unwrap(), damage);
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //!
 //! - [`record`] says what a line holds, [`privacy`] what of it may be written, [`chain`] makes changes in it evident.
 //! - [`segment`] knows the files that a log consists of: the [`active`] one, and sealed ones, which [`compress`] makes smaller and
-//!   [`keeper`] looks after. [`position`] is where they end.
+//!   [`keeper`] looks after. [`position`] is where they end,
+//!   [`tail`] what a stopped daemon or machine has left there.
 //! - [`reading`] finds lines in them, newest first, and verifies them.
 //! - [`writer`] is the thread that writes what comes through [`queue`], seals the active file, and recovers when a disk does;
 //!   [`syncer`] brings lines to the disk behind its back, [`health`] is what they know of each other.
@@ -27,6 +28,7 @@ pub mod reading;
 mod record;
 pub mod segment;
 mod syncer;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod writer;

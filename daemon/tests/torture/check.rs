@@ -7,6 +7,7 @@ use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 use minivault_journal::chain::{START, follow};
+use minivault_journal::reading::{FaultKind, LogReader};
 use minivault_journal::segment::{Kind, segments};
 use serde_json::Value;
 
@@ -47,6 +48,12 @@ pub fn check(log: &Path, just_killed: bool) -> Found {
             line.clear();
         }
     }
+    // What `minivault logs verify` does must come to the same.
+    let verified = LogReader::new(log).verify(|| true).unwrap();
+    if let Some(fault) = &verified.fault {
+        assert!(just_killed && fault.kind == FaultKind::Torn, "{fault}");
+    }
+    assert!(verified.fault.is_some() || verified.lines == found.lines, "{} lines verified of {}", verified.lines, found.lines);
     found
 }
 
