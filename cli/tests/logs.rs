@@ -130,5 +130,5 @@ fn a_range_is_run_again_oldest_first_and_summed_up() {
     check(&output, 0, "1 run again: 1 identical, 1 that can't be run again\n", "");
     let asked: Vec<String> = (0..3).map(|_| daemon.request().line).collect();
     assert_eq!(asked[1..], ["POST /interactions/id-1/replay HTTP/1.1", "POST /interactions/id-3/replay HTTP/1.1"]);
-    check(&run(NOBODY, &["replay"]), 2, "", "--all");
+    check(&run(NOBODY, &["replay"]), 2, "", "<ID>");
 }

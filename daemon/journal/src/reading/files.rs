@@ -21,7 +21,7 @@ pub(super) struct Files<'a> {
 impl<'a> Files<'a> {
     /// Those of a log in which lines that are wanted may stand.
     pub fn open(log: &Path, filter: &'a Filter) -> io::Result<Self> {
-        let mut active = found(File::open(log))?;
+        let mut active = open_active(log)?;
         // Listed after that: what was active a moment ago is among them. Met twice it does no harm, missed it would.
         let mut sealed = segments(log)?;
         sealed.retain(|segment| segment.kind != Kind::Active);
@@ -61,6 +61,14 @@ impl<'a> Files<'a> {
                 }
             }
         }
+    }
+}
+
+/// Opens the active file, if there is one. Nothing is read of a device that stands for it: it may never end.
+pub(super) fn open_active(log: &Path) -> io::Result<Option<File>> {
+    match found(File::open(log))? {
+        Some(file) if file.metadata()?.is_file() => Ok(Some(file)),
+        _ => Ok(None),
     }
 }
 

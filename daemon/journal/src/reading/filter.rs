@@ -37,13 +37,17 @@ pub struct TextPattern(Pattern);
 
 #[derive(Debug, Clone)]
 enum Pattern {
-    /// These characters; and how they are spelt within a line.
-    Literal {
-        text: Finder<'static>,
-        spelt: Finder<'static>,
-        is_ascii: bool,
-    },
+    Literal(Box<Literal>),
     Expression(Regex),
+}
+
+/// These characters.
+#[derive(Debug, Clone)]
+struct Literal {
+    text: Finder<'static>,
+    /// As they stand in a line.
+    spelt: Finder<'static>,
+    is_ascii: bool,
 }
 
 /// What a line means to whoever goes through the log from its end.
@@ -61,7 +65,7 @@ impl TextPattern {
         let quoted = serde_json::to_string(text).unwrap_or_default();
         let spelt = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
         let (is_ascii, spelt) = (text.is_ascii(), Finder::new(spelt.as_bytes()).into_owned());
-        Self(Pattern::Literal { text: Finder::new(text.as_bytes()).into_owned(), spelt, is_ascii })
+        Self(Pattern::Literal(Box::new(Literal { text: Finder::new(text.as_bytes()).into_owned(), spelt, is_ascii })))
     }
 
     /// What this regular expression finds.
@@ -76,8 +80,8 @@ impl TextPattern {
     fn may_stand_in(&self, raw: &[u8]) -> bool {
         match &self.0 {
             // What isn't ASCII may be spelt `\u00e9`, as Python does.
-            Pattern::Literal { spelt, is_ascii, .. } => {
-                spelt.find(raw).is_some() || !is_ascii && memchr::memmem::find(raw, b"\\u").is_some()
+            Pattern::Literal(literal) => {
+                literal.spelt.find(raw).is_some() || !literal.is_ascii && memchr::memmem::find(raw, b"\\u").is_some()
             }
             Pattern::Expression(_) => true,
         }
@@ -85,7 +89,7 @@ impl TextPattern {
 
     fn is_found_in(&self, text: &str) -> bool {
         match &self.0 {
-            Pattern::Literal { text: wanted, .. } => wanted.find(text.as_bytes()).is_some(),
+            Pattern::Literal(literal) => literal.text.find(text.as_bytes()).is_some(),
             Pattern::Expression(expression) => expression.is_match(text),
         }
     }

@@ -178,6 +178,14 @@ fn what_is_being_written_torn_or_not_there_is_no_line() {
     assert_eq!(LogReader::new("/nowhere/log.jsonl").page(&Filter::default(), PageLimits::default()).unwrap(), Page::default());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_is_read_of_a_device_that_never_ends() {
+    let log = LogReader::new("/dev/full");
+    assert_eq!(log.page(&Filter::default(), PageLimits::default()).unwrap(), Page::default());
+    assert_eq!(log.verify(|| true).unwrap(), Verification::default());
+}
+
 #[test]
 fn a_line_longer_than_a_block_is_read_whole() {
     let folder = Folder { folder: tempfile::tempdir().unwrap(), lines: Vec::new() };

@@ -9,7 +9,7 @@ use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 
 use super::LogReader;
-use super::files::found;
+use super::files::{found, open_active};
 use super::line::Numbered;
 use crate::chain::{self, Chain, Followed};
 use crate::segment::{Kind, Segment, segments};
@@ -100,7 +100,7 @@ impl LogReader {
     pub fn verify(&self, may_go_on: impl Fn() -> bool) -> io::Result<Verification> {
         let mut state = State::default();
         // Held while the others are read: it may be sealed, and a new one may grow, meanwhile. That one isn't looked at.
-        let mut active = found(File::open(self.path()))?;
+        let mut active = open_active(self.path())?;
         let first = active.as_mut().map(first_number).transpose()?.flatten();
         for segment in segments(self.path())? {
             if segment.kind == Kind::Active || first.is_some() && segment.first_seq == first {
