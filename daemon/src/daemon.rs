@@ -67,7 +67,7 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
         .await
         .map_err(|error| anyhow::anyhow!("{error}; choose another address with --listen or server.listen"))?;
     let kept = in_words(&log);
-    let journal = Arc::new(Journal::open(&log.path, log.options)?);
+    let journal = Arc::new(Journal::open(&log.path, &log.options)?);
     let engines = Arc::new(EngineTable::new(engine, engines).with_aliases(aliases));
     let limits = Limits { body: server.body_limit, prompt: server.max_prompt_bytes };
     let app = App::new(engines.clone(), journal.clone(), generation, limits).with_log_off_allowed(log.allow_off);

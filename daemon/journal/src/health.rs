@@ -24,7 +24,7 @@ impl Health {
         self.lock().is_some()
     }
 
-    pub fn fail(&self, cause: JournalError) {
+    pub fn fail(&self, cause: &JournalError) {
         let before = self.lock().replace(cause.clone());
         if before.is_none() {
             tracing::error!(%cause, "interactions can't be logged");

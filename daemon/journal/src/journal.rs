@@ -73,13 +73,13 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`] naming the path.
-    pub fn open(path: &Path, options: Options) -> Result<Self, JournalError> {
+    pub fn open(path: &Path, options: &Options) -> Result<Self, JournalError> {
         Self::open_on(Arc::new(RealDisk), path, options)
     }
 
-    pub(crate) fn open_on(disk: Arc<dyn Disk>, path: &Path, options: Options) -> Result<Self, JournalError> {
+    pub(crate) fn open_on(disk: Arc<dyn Disk>, path: &Path, options: &Options) -> Result<Self, JournalError> {
         let unusable = |cause| JournalError::Unusable { path: path.to_owned(), cause: Arc::new(cause) };
-        let Options { places, on_failure, recording, .. } = options;
+        let Options { places, on_failure, recording, .. } = *options;
         let health = Arc::new(Health::default());
         let off = recording == Recording::Off;
         if !off {
@@ -99,7 +99,7 @@ impl Journal {
         let queue = Queue::new(places);
         let syncer = (options.sync == SyncMode::Interval).then(|| Syncer::start(health.clone())).transpose().map_err(unusable)?;
         let writer = Writer {
-            keeper: Keeper::start(disk.clone(), path, &options).map_err(unusable)?,
+            keeper: Keeper::start(disk.clone(), path, options).map_err(unusable)?,
             disk,
             path: path.to_owned(),
             queue: queue.clone(),

@@ -115,9 +115,9 @@ pub(crate) fn leftovers(log: &Path) -> io::Result<Leftovers> {
     for (name, path) in &names {
         let partial = name.strip_suffix(PARTIAL);
         let index = partial.unwrap_or(name).strip_suffix(INDEX);
-        if partial.is_some() && is_segment(index.or(partial).unwrap_or(name)) {
-            left.worthless.push(path.clone());
-        } else if index.is_some_and(|segment| is_segment(segment) && !names.iter().any(|(name, _)| name == segment)) {
+        let unfinished = partial.is_some() && is_segment(index.or(partial).unwrap_or(name));
+        let of_nothing = || index.is_some_and(|segment| is_segment(segment) && !names.iter().any(|(name, _)| name == segment));
+        if unfinished || of_nothing() {
             left.worthless.push(path.clone());
         } else if is_segment(name) && names.iter().any(|(other, _)| other.strip_suffix(COMPRESSED) == Some(name)) {
             left.doubled.push(path.clone());

@@ -62,7 +62,7 @@ impl Shared {
             if let Some(file) = state.file.take().filter(|_| !state.closed) {
                 drop(state);
                 if let Err(error) = file.sync() {
-                    health.fail(error.into());
+                    health.fail(&error.into());
                 }
                 drop(file);
                 state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

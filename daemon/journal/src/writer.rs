@@ -108,7 +108,7 @@ impl Writer {
             (None, true) => self.conclude(|writer| writer.sync_if_promised()),
             (Some(cause), _) => {
                 self.tried.at = Instant::now();
-                self.health.fail(cause.clone());
+                self.health.fail(cause);
             }
         }
         self.health.written.fetch_add(written as u64, Ordering::Relaxed);
@@ -209,7 +209,7 @@ impl Writer {
         if self.health.is_failing() {
             self.conclude(Self::try_writing);
         } else if let Err(cause) = self.have_file() {
-            self.health.fail(cause);
+            self.health.fail(&cause);
         }
         self.rotate_if_due();
     }
@@ -222,7 +222,7 @@ impl Writer {
                 self.tried.bytes = 0;
                 self.health.recover();
             }
-            Err(cause) => self.health.fail(cause),
+            Err(cause) => self.health.fail(&cause),
         }
     }
 
@@ -283,7 +283,7 @@ impl Writer {
             Ok(file) => self.active = Some(file),
             Err(cause) => {
                 self.tried.at = Instant::now();
-                self.health.fail(cause);
+                self.health.fail(&cause);
             }
         }
         if let Err(error) = self.disk.sync_folder_of(&self.path) {

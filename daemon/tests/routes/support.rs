@@ -97,7 +97,7 @@ impl Daemon {
         let folder = tempfile::tempdir().unwrap();
         let default = engines[0].opening.name.clone();
         let settings = engines.into_iter().map(|settings| (settings.opening.name.clone(), settings)).collect();
-        let journal = Arc::new(Journal::open(log.unwrap_or(&folder.path().join("log.jsonl")), options).unwrap());
+        let journal = Arc::new(Journal::open(log.unwrap_or(&folder.path().join("log.jsonl")), &options).unwrap());
         let generation =
             GenerationSettings { max_tokens: 20, temperature: 0.0, top_k: 50, top_p: 0.95, min_p: 0.0, repetition_penalty: 1.0 };
         let limits = Limits { body: 10_000, prompt: 5_000 };

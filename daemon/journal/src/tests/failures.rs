@@ -114,7 +114,7 @@ async fn a_folder_that_vanishes_is_noticed_and_its_return_too() {
         let log = Log::new();
         let folder = log.folder.path().join("logs");
         let path = folder.join("log.jsonl");
-        let journal = Journal::open(&path, options.clone()).unwrap();
+        let journal = Journal::open(&path, &options).unwrap();
         write(&journal, "lost with its folder").await.unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
         // Nothing was asked; it is seen all the same.
@@ -262,7 +262,7 @@ async fn a_small_file_system_that_fills_up() {
 async fn fills_up(folder: std::path::PathBuf, path: std::path::PathBuf) {
     let ballast = folder.join("ballast");
     std::fs::write(&ballast, vec![0; 32 * 1024]).unwrap();
-    let journal = Journal::open(&path, Options::default()).unwrap();
+    let journal = Journal::open(&path, &Options::default()).unwrap();
     let mut lines = 0;
     let error = loop {
         match write(&journal, &format!("line {lines}")).await {

@@ -63,11 +63,11 @@ impl Log {
     }
 
     pub fn open(&self, options: Options) -> Journal {
-        Journal::open(&self.path, options).unwrap()
+        Journal::open(&self.path, &options).unwrap()
     }
 
     pub fn open_on(&self, disk: Arc<dyn Disk>, options: Options) -> Result<Journal, JournalError> {
-        Journal::open_on(disk, &self.path, options)
+        Journal::open_on(disk, &self.path, &options)
     }
 
     pub fn files(&self) -> Vec<String> {
