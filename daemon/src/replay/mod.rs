@@ -121,7 +121,8 @@ fn changes(record: &Record, now: &EngineInfo) -> Vec<String> {
         ("kernel", &then.kernel, &kernel),
         ("number of threads", &then.threads.to_string(), &threads.to_string()),
     ];
-    let changed = pairs.iter().filter(|(_, then, now)| then != now);
+    // ggml writes F32 for f32.
+    let changed = pairs.iter().filter(|(_, then, now)| !then.eq_ignore_ascii_case(now));
     notes.extend(changed.map(|(what, then, now)| format!("the {what} is another one: `{then}` then, `{now}` now")));
     if record.finish_reason == Outcome::Error {
         notes.push(format!("the recorded answer broke off: {}", record.error.as_deref().unwrap_or("the log doesn't say why")));

@@ -15,7 +15,7 @@ pub async fn run(source: &Source<'_>, arguments: &Verify, output: &mut Output) -
         output.line(&json)?;
     }
     match &seen.fault {
-        Some(fault) => Err(Failure::Differs(format!("{fault}; {} lines before it are as they were written", seen.lines))),
+        Some(fault) => Err(Failure::Differs(format!("{fault}; lines before it that are as they were written: {}", seen.lines))),
         None if arguments.json => Ok(()),
         None => told(&seen).iter().try_for_each(|line| output.line(line)),
     }
