@@ -145,7 +145,8 @@ async fn what_was_not_recorded_whole_is_refused_with_the_reason() {
     let daemon = Daemon::reciting("abc").await;
     let id = generate(&daemon, json!({"prompt": "xx", "max_tokens": 3})).await;
     let whole = daemon.log().pop().unwrap();
-    let changes: [(&dyn Fn(&mut Value), &str); 4] = [
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let changes: [(Change<'_>, &str); 4] = [
         (&|line| line["record"] = json!("hash"), "its texts weren't recorded (log.record was `hash`)"),
         (&|line| line["redacted"] = json!(true), "parts of its texts were redacted"),
         (&|line| drop(line["request"].as_object_mut().unwrap().remove("max_tokens")), "`max_tokens` is missing"),
