@@ -29,7 +29,7 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 async fn closed_refuses_before_any_work_and_says_that_it_is_degraded() {
     let folder = tempfile::tempdir().unwrap();
     let logs = folder.path().join("logs");
-    let daemon = Daemon::keeping(&logs.join("log.jsonl"), Options::default(), "abc").await;
+    let daemon = Daemon::keeping(&logs.join("log.jsonl"), &Options::default(), "abc").await;
     std::fs::remove_dir_all(&logs).unwrap();
     until("the loss noticed", || daemon.app.journal.failing().is_some()).await;
     let response = daemon.post("/generate", &body()).await;
@@ -49,7 +49,7 @@ async fn open_answers_and_marks_what_was_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let logs = folder.path().join("logs");
     let options = Options { on_failure: OnFailure::Open, ..Options::default() };
-    let daemon = Daemon::keeping(&logs.join("log.jsonl"), options, "abc").await;
+    let daemon = Daemon::keeping(&logs.join("log.jsonl"), &options, "abc").await;
     let (_, logged) = daemon.ask("/generate", &body()).await;
     assert_eq!(logged["logged"], Value::Null);
     std::fs::remove_dir_all(&logs).unwrap();
@@ -76,7 +76,7 @@ async fn a_request_may_ask_to_be_left_out_where_that_is_allowed() {
     };
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log.jsonl");
-    let daemon = Daemon::keeping(&log, Options::default(), "abc").await;
+    let daemon = Daemon::keeping(&log, &Options::default(), "abc").await;
     let response = daemon.send(asks("off")).await;
     assert_eq!((response.status(), response.headers()["x-minivault-log"].as_bytes()), (StatusCode::OK, &b"off"[..]));
     text_of(response).await;
@@ -95,7 +95,7 @@ async fn a_request_may_ask_to_be_left_out_where_that_is_allowed() {
 async fn texts_and_keys_stay_out_of_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log.jsonl");
-    let daemon = Daemon::keeping(&log, Options { recording: Recording::Hash, ..Options::default() }, "answered-secret").await;
+    let daemon = Daemon::keeping(&log, &Options { recording: Recording::Hash, ..Options::default() }, "answered-secret").await;
     let chat =
         json!({"model": "scripted", "user": "asked-secret", "messages": [{"role": "user", "content": "asked-secret"}], "max_tokens": 8});
     for (path, body) in [("/generate", json!({"prompt": "asked-secret", "stop": "asked-secret"})), ("/v1/chat/completions", chat)] {

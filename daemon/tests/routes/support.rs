@@ -73,7 +73,7 @@ impl Daemon {
     }
 
     /// One engine that recites this text, and a log that is kept like this; requests may ask to be left out of it.
-    pub async fn keeping(log: &Path, options: Options, text: &str) -> Self {
+    pub async fn keeping(log: &Path, options: &Options, text: &str) -> Self {
         let engine = Engine::new("scripted", Script { text: text.into(), ..Script::default() });
         let Self { app, router: other, folder } = Self::build_with(Some(log), vec![settings(engine)], BTreeMap::new(), options);
         // It can be said only while nobody else has the app.
@@ -90,14 +90,14 @@ impl Daemon {
     }
 
     fn build(log: Option<&Path>, engines: Vec<EngineSettings>, aliases: BTreeMap<String, String>, places: usize) -> Self {
-        Self::build_with(log, engines, aliases, Options { places, ..Options::default() })
+        Self::build_with(log, engines, aliases, &Options { places, ..Options::default() })
     }
 
-    fn build_with(log: Option<&Path>, engines: Vec<EngineSettings>, aliases: BTreeMap<String, String>, options: Options) -> Self {
+    fn build_with(log: Option<&Path>, engines: Vec<EngineSettings>, aliases: BTreeMap<String, String>, options: &Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let default = engines[0].opening.name.clone();
         let settings = engines.into_iter().map(|settings| (settings.opening.name.clone(), settings)).collect();
-        let journal = Arc::new(Journal::open(log.unwrap_or(&folder.path().join("log.jsonl")), &options).unwrap());
+        let journal = Arc::new(Journal::open(log.unwrap_or(&folder.path().join("log.jsonl")), options).unwrap());
         let generation =
             GenerationSettings { max_tokens: 20, temperature: 0.0, top_k: 50, top_p: 0.95, min_p: 0.0, repetition_penalty: 1.0 };
         let limits = Limits { body: 10_000, prompt: 5_000 };

@@ -47,7 +47,7 @@ async fn killed_at_each_step(options: Options, how: Fault) {
         let case = format!("{how:?} at {number}");
         let disk = FaultyDisk::killed_at(number, how);
         let mut acknowledged = Vec::new();
-        if let Ok(journal) = log.open_on(disk.clone(), options.clone()) {
+        if let Ok(journal) = log.open_on(disk.clone(), &options) {
             acknowledged = write_until_killed(&journal).await;
             settled(&log, &disk, number).await;
         }
@@ -55,7 +55,7 @@ async fn killed_at_each_step(options: Options, how: Fault) {
             check(&log.ids(), &acknowledged, &format!("{case}, as it was left"));
         }
 
-        let journal = log.open(options.clone());
+        let journal = log.open(&options);
         for number in 0..LINES {
             let id = format!("second-{number}");
             assert!(matches!(write(&journal, &id).await, Ok(Kept::Line(_))), "{case}");
@@ -100,16 +100,16 @@ async fn killed_at_each_step_of_removing_the_oldest_segments() {
     for number in 0..400 {
         let log = Log::new();
         let disk = FaultyDisk::killed_at(number, Fault::KilledBefore);
-        if let Ok(journal) = log.open_on(disk.clone(), options.clone()) {
+        if let Ok(journal) = log.open_on(disk.clone(), &options) {
             write_until_killed(&journal).await;
         }
-        drop(log.open(options.clone()));
-        let journal = log.open(options.clone());
+        drop(log.open(&options));
+        let journal = log.open(&options);
         write(&journal, "last").await.unwrap();
         let sealed = || segments(&log.path).unwrap().iter().filter(|segment| segment.kind != Kind::Active).count();
         until("few segments", || sealed() <= 2).await;
         drop(journal);
-        drop(log.open(options.clone()));
+        drop(log.open(&options));
         let indexes = log.files().iter().filter(|name| name.ends_with(".index")).count();
         assert!(indexes <= sealed(), "no index outlives its segment: {:?}", log.files());
         if disk.operations() <= number {
@@ -122,7 +122,7 @@ async fn killed_at_each_step_of_removing_the_oldest_segments() {
 #[tokio::test]
 async fn the_last_line_cut_at_each_of_its_bytes() {
     let log = Log::new();
-    let journal = log.open(Options::default());
+    let journal = log.open(&Options::default());
     for id in ["a", "b", "c"] {
         write(&journal, id).await.unwrap();
     }
@@ -132,7 +132,7 @@ async fn the_last_line_cut_at_each_of_its_bytes() {
     for cut in last..=whole.len() {
         let log = Log::new();
         std::fs::write(&log.path, &whole[..cut]).unwrap();
-        let journal = log.open(Options::default());
+        let journal = log.open(&Options::default());
         assert_eq!(journal.torn(), u64::from(cut > last && cut < whole.len()), "cut at {cut}");
         let seq = if cut < whole.len() { 3 } else { 4 };
         assert!(matches!(write(&journal, "d").await, Ok(Kept::Line(written)) if written == seq), "cut at {cut}");

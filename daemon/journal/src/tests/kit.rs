@@ -62,12 +62,12 @@ impl Log {
         Self { folder, path }
     }
 
-    pub fn open(&self, options: Options) -> Journal {
-        Journal::open(&self.path, &options).unwrap()
+    pub fn open(&self, options: &Options) -> Journal {
+        Journal::open(&self.path, options).unwrap()
     }
 
-    pub fn open_on(&self, disk: Arc<dyn Disk>, options: Options) -> Result<Journal, JournalError> {
-        Journal::open_on(disk, &self.path, &options)
+    pub fn open_on(&self, disk: Arc<dyn Disk>, options: &Options) -> Result<Journal, JournalError> {
+        Journal::open_on(disk, &self.path, options)
     }
 
     pub fn files(&self) -> Vec<String> {

@@ -12,7 +12,7 @@ fn two_places() -> Options {
 #[tokio::test]
 async fn a_written_record_is_a_whole_line_that_begins_as_people_know_it() {
     let log = Log::new();
-    let journal = log.open(two_places());
+    let journal = log.open(&two_places());
     assert_eq!(write(&journal, "an-id").await.unwrap(), Kept::Line(1));
     let text = std::fs::read_to_string(&log.path).unwrap();
     assert!(
@@ -26,7 +26,7 @@ async fn a_written_record_is_a_whole_line_that_begins_as_people_know_it() {
 async fn numbers_go_on_after_a_restart() {
     let log = Log::new();
     for first in [1, 3] {
-        let journal = log.open(two_places());
+        let journal = log.open(&two_places());
         assert_eq!(write(&journal, &format!("a{first}")).await.unwrap(), Kept::Line(first));
         assert_eq!(write(&journal, &format!("b{first}")).await.unwrap(), Kept::Line(first + 1));
     }
@@ -36,7 +36,7 @@ async fn numbers_go_on_after_a_restart() {
 #[tokio::test]
 async fn places_are_bounded_and_come_back() {
     let journal = Log::new();
-    let journal = journal.open(two_places());
+    let journal = journal.open(&two_places());
     let held = [journal.reserve().unwrap(), journal.reserve().unwrap()];
     assert!(matches!(journal.reserve(), Err(JournalError::Full { places: 2 })));
     drop(held);
@@ -48,7 +48,7 @@ async fn places_are_bounded_and_come_back() {
 #[tokio::test]
 async fn closing_waits_for_the_places_that_are_held() {
     let log = Log::new();
-    let journal = Arc::new(log.open(two_places()));
+    let journal = Arc::new(log.open(&two_places()));
     let place = journal.reserve().unwrap();
     let closing = tokio::task::spawn_blocking({
         let journal = journal.clone();

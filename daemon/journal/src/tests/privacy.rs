@@ -29,7 +29,7 @@ fn telling() -> Record {
 }
 
 async fn written(log: &Log, options: Options) -> (String, Value) {
-    let journal = log.open(options);
+    let journal = log.open(&options);
     journal.reserve().unwrap().write(telling()).wait().await.unwrap();
     drop(journal);
     let text = std::fs::read_to_string(&log.path).unwrap();
@@ -73,7 +73,7 @@ async fn meta_tells_neither_texts_nor_hashes() {
 #[tokio::test]
 async fn off_touches_no_file() {
     let log = Log::new();
-    let journal = log.open(Options { recording: Recording::Off, ..rotating(1) });
+    let journal = log.open(&Options { recording: Recording::Off, ..rotating(1) });
     let written = journal.reserve().unwrap().write(record("a")).wait().await.unwrap();
     assert_eq!(written, Kept::Unlogged);
     drop(journal);
@@ -83,7 +83,7 @@ async fn off_touches_no_file() {
 #[tokio::test]
 async fn one_interaction_can_be_left_out() {
     let log = Log::new();
-    let journal = log.open(Options::default());
+    let journal = log.open(&Options::default());
     assert_eq!(journal.unlogged().write(record("a")).wait().await.unwrap(), Kept::Unlogged);
     drop(journal);
     assert_eq!(log.ids().len(), 0);
