@@ -244,9 +244,19 @@ impl Interaction {
     /// # Errors
     /// As [`Interaction::next`].
     pub async fn collect(&mut self) -> Result<Answer, ApiError> {
+        self.collect_watched(|_| {}).await
+    }
+
+    /// The whole text and its end, while somebody watches it come.
+    ///
+    /// # Errors
+    /// As [`Interaction::next`].
+    pub async fn collect_watched(&mut self, mut watch: impl FnMut(&Next)) -> Result<Answer, ApiError> {
         let mut whole = Piece::default();
         loop {
-            match self.next().await? {
+            let next = self.next().await?;
+            watch(&next);
+            match next {
                 Next::Text(Piece { text, tokens }) => {
                     whole.text.push_str(&text);
                     whole.tokens.extend(tokens);
@@ -313,7 +323,7 @@ impl Drop for Interaction {
 
 /// A request with all its effective settings, as the log keeps it.
 fn normalize(request: &GenerateRequest) -> Map<String, Value> {
-    let GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint, tool_choice } = request;
+    let GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint, tool_choice, parallel_tool_calls } = request;
     let mut object = Map::new();
     match prompt {
         // The record's own `prompt` is the text.
@@ -324,6 +334,7 @@ fn normalize(request: &GenerateRequest) -> Map<String, Value> {
             if !tools.is_empty() {
                 object.insert("tools".into(), json!(tools));
                 object.insert("tool_choice".into(), tool_choice_as_asked(tool_choice));
+                object.insert("parallel_tool_calls".into(), (*parallel_tool_calls).into());
             }
         }
     }

@@ -25,6 +25,8 @@ pub struct GenerateRequest {
     pub constraint: Option<Constraint>,
     /// Whether the model calls one of the conversation's tools.
     pub tool_choice: ToolChoice,
+    /// Whether it may call several at once.
+    pub parallel_tool_calls: bool,
 }
 
 /// What the text continues.
@@ -123,7 +125,7 @@ pub enum Constraint {
     JsonObject,
     /// JSON that this schema describes.
     JsonSchema(serde_json::Value),
-    /// Text that this grammar derives, in llguidance's Lark form.
+    /// Text that this grammar derives, in llguidance's Lark form or llama.cpp's GBNF.
     Grammar(String),
     /// Text that this regular expression matches as a whole.
     Regex(String),
@@ -181,6 +183,7 @@ impl GenerateRequest {
             logprobs: None,
             constraint: None,
             tool_choice: ToolChoice::Auto,
+            parallel_tool_calls: true,
         }
     }
 

@@ -79,7 +79,7 @@ impl Front {
     pub async fn admit(&self, request: GenerateRequest, count: usize) -> Result<(Vec<Sequence>, Vec<Generation>)> {
         request.check()?;
         let mut permits = self.places(count)?;
-        let GenerateRequest { prompt, max_tokens, sampling, mut stop, logprobs, constraint, tool_choice } = request;
+        let GenerateRequest { prompt, max_tokens, sampling, mut stop, logprobs, constraint, tool_choice, parallel_tool_calls } = request;
         let (prompt, tools) = with_tools(prompt, &tool_choice)?;
         self.check_biases(&sampling.logit_bias)?;
         let mut rendered = self.render(prompt, &tool_choice).await?;
@@ -117,6 +117,7 @@ impl Front {
                 None => Generation::new(beginning, events),
                 Some(calls) => {
                     let reader = calls.reader(&beginning);
+                    let reader = if parallel_tool_calls { reader } else { reader.for_one_call() };
                     Generation::new(beginning, tools::with_calls(events, reader))
                 }
             });
