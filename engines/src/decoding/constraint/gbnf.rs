@@ -169,7 +169,7 @@ mod tests {
         check("root ::= \"a\"{5,5}", "\nstart: \"a\"{5,5}");
         check(
             "root ::= one |\n  (Two | .)* # both\none ::= \"\\\"\\n\\x41\"",
-            "\nstart: of-one | ( of-_two | /(.|\\n)/)*\nof-one: \"\\\"\\nA\"",
+            "\nstart: of-one | ( of-_two | /(.|\\n)/ )*\nof-one: \"\\\"\\nA\"",
         );
         check("root ::= [^a-z\\]\\-/] [0-9]{2, }", "\nstart: /[^a-z\\x{5d}\\x{2d}\\x{2f}]/ /[0-9]/{2,}");
     }
