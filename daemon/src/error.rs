@@ -26,6 +26,8 @@ pub struct ApiError {
     retry_after: Option<u64>,
     /// Tokens of a prompt, and of the context that it doesn't fit.
     tokens: Option<(usize, usize)>,
+    /// Whether it is typed as llama.cpp's server does.
+    as_llama_server: bool,
 }
 
 impl ApiError {
@@ -107,8 +109,13 @@ impl ApiError {
     }
 
     /// The engine can't do that.
-    pub fn unsupported(param: Option<&str>, message: impl Into<String>) -> Self {
-        Self { param: param.map(str::to_owned), ..Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", message) }
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", message)
+    }
+
+    /// A field asks for what no engine here can. It isn't 501: clients send a request again that a server failed at.
+    pub fn unsupported_field(field: &str, message: impl Into<String>) -> Self {
+        Self { code: "unsupported", ..Self::invalid(Some(field), message) }
     }
 
     /// Something failed in here; the cause is in the diagnostic log.
@@ -117,7 +124,15 @@ impl ApiError {
     }
 
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: shorten(&message.into(), LONGEST_MESSAGE), param: None, retry_after: None, tokens: None }
+        Self {
+            status,
+            code,
+            message: shorten(&message.into(), LONGEST_MESSAGE),
+            param: None,
+            retry_after: None,
+            tokens: None,
+            as_llama_server: false,
+        }
     }
 
     /// The client took too long to send its body, in seconds.
@@ -134,6 +149,12 @@ impl ApiError {
         self
     }
 
+    /// The same error as llama.cpp's server types it.
+    #[must_use]
+    pub fn as_llama_server(self) -> Self {
+        Self { as_llama_server: true, ..self }
+    }
+
     /// Whether the request was refused, and nothing failed.
     pub fn is_refusal(&self) -> bool {
         self.status.is_client_error() || self.status == StatusCode::NOT_IMPLEMENTED
@@ -146,7 +167,11 @@ impl ApiError {
 
     /// The body, also the data of a stream's `event: error`.
     pub fn body(&self) -> ErrorBody {
-        let r#type = kind(self.status.as_u16()).into();
+        let r#type = match self.code {
+            "context_length_exceeded" if self.as_llama_server => "exceed_context_size_error",
+            _ => kind(self.status.as_u16()),
+        };
+        let r#type = r#type.to_owned();
         let (n_prompt_tokens, n_ctx) = self.tokens.unzip();
         let (message, param) = (self.message.clone(), self.param.clone());
         ErrorBody { error: ErrorDetail { message, r#type, code: self.code.into(), param, n_prompt_tokens, n_ctx } }
@@ -167,7 +192,7 @@ impl From<EngineError> for ApiError {
             EngineError::UpstreamBusy { retry_after } => {
                 Self { retry_after: Some(retry_after.as_secs().max(1)), ..Self::overloaded(message) }
             }
-            EngineError::Unsupported { .. } => Self::unsupported(None, message),
+            EngineError::Unsupported { .. } => Self::unsupported(message),
             EngineError::Unavailable(_) => Self::unavailable(message),
             EngineError::Stopped => Self::draining(),
             EngineError::Upstream(_) => Self::new(StatusCode::BAD_GATEWAY, "upstream_failed", message),

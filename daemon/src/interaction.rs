@@ -299,9 +299,19 @@ impl Interaction {
     /// # Errors
     /// As [`Interaction::next`].
     pub async fn collect(&mut self) -> Result<Answer, ApiError> {
+        self.collect_watched(|_| {}).await
+    }
+
+    /// The whole text and its end, while somebody watches it come.
+    ///
+    /// # Errors
+    /// As [`Interaction::next`].
+    pub async fn collect_watched(&mut self, mut watch: impl FnMut(&Next)) -> Result<Answer, ApiError> {
         let mut whole = Piece::default();
         loop {
-            match self.next().await? {
+            let next = self.next().await?;
+            watch(&next);
+            match next {
                 Next::Text(Piece { text, tokens }) => {
                     whole.text.push_str(&text);
                     whole.tokens.extend(tokens);

@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 
 /// A request with all its effective settings, as the log keeps it.
 pub fn normalize(request: &GenerateRequest) -> Map<String, Value> {
-    let GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint, tool_choice, deterministic } = request;
+    let GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint, tool_choice, deterministic, parallel_tool_calls } =
+        request;
     let mut object = Map::new();
     match prompt {
         // The record's own `prompt` is the text.
@@ -22,6 +23,7 @@ pub fn normalize(request: &GenerateRequest) -> Map<String, Value> {
             if !tools.is_empty() {
                 object.insert("tools".into(), json!(tools));
                 object.insert("tool_choice".into(), tool_choice_as_asked(tool_choice));
+                object.insert("parallel_tool_calls".into(), (*parallel_tool_calls).into());
             }
         }
     }
@@ -100,6 +102,7 @@ pub fn restore(object: &Map<String, Value>, prompt: &str) -> Result<GenerateRequ
         constraint: constraint(object)?,
         tool_choice: object.get("tool_choice").map_or(Ok(ToolChoice::Auto), tool_choice)?,
         deterministic: field(object, "deterministic")?.unwrap_or(false),
+        parallel_tool_calls: field(object, "parallel_tool_calls")?.unwrap_or(true),
     })
 }
 
@@ -175,7 +178,18 @@ mod tests {
                 // Without tools there is nothing to choose.
                 let has_tools = matches!(&prompt, Prompt::Chat { tools, .. } if !tools.is_empty());
                 let tool_choice = if has_tools { tool_choice } else { ToolChoice::Auto };
-                GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint, tool_choice, deterministic }
+                let parallel_tool_calls = !has_tools || logprobs.is_none();
+                GenerateRequest {
+                    prompt,
+                    max_tokens,
+                    sampling,
+                    stop,
+                    logprobs,
+                    constraint,
+                    tool_choice,
+                    deterministic,
+                    parallel_tool_calls,
+                }
             },
         )
     }

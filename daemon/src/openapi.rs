@@ -8,7 +8,10 @@ use std::sync::LazyLock;
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use minivault_wire::chat::ChatChunk;
 use minivault_wire::error::{ErrorBody, ErrorDetail};
+use minivault_wire::llama_server::CompletionPiece;
+use minivault_wire::native::{Done, Piece};
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
@@ -51,7 +54,8 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
         (name = "interactions", description = "The log: searched, verified, run again"),
         (name = "status", description = "The daemon and its engines"),
     ),
-    components(schemas(ErrorBody)),
+    // Those that no route names are what events carry.
+    components(schemas(ErrorBody, Piece, Done, ChatChunk, CompletionPiece)),
 )]
 pub struct Frame;
 
@@ -143,6 +147,7 @@ const UNREADABLE: &[Refusal] = &[
                 "the prompt has 4000 tokens and max_tokens is 100; the model's context holds 2048",
                 Some("max_tokens"),
             ),
+            example("unsupported", "`min_tokens` isn't supported here; leave it out", Some("min_tokens")),
         ],
     },
     Refusal {
@@ -303,6 +308,19 @@ mod tests {
                 let has_body = operation.get("requestBody").is_some();
                 assert_eq!(statuses.contains_key("413"), has_body, "{method} {path}");
             }
+        }
+    }
+
+    #[test]
+    fn a_stream_is_told_as_its_events() {
+        let document = document();
+        for path in ["/stream-generate", "/v1/chat/completions", "/v1/completions", "/completion"] {
+            let content = &document["paths"][path]["post"]["responses"]["200"]["content"];
+            assert_eq!(content["text/event-stream"]["schema"]["$ref"], "#/components/schemas/StreamEvent", "{path}");
+        }
+        let schemas = &document["components"]["schemas"];
+        for name in ["Piece", "Done", "ChatChunk", "CompletionAnswer", "LlamaCompletionPiece"] {
+            assert!(schemas[name].is_object(), "{name} is what events carry");
         }
     }
 

@@ -28,6 +28,8 @@ pub struct GenerateRequest {
     /// Whether the answer must be one that the same request gets again: an engine that promises that for requests alone computes it alone, one
     /// that promises nothing refuses it.
     pub deterministic: bool,
+    /// Whether it may call several at once.
+    pub parallel_tool_calls: bool,
 }
 
 /// What the text continues.
@@ -126,7 +128,7 @@ pub enum Constraint {
     JsonObject,
     /// JSON that this schema describes.
     JsonSchema(serde_json::Value),
-    /// Text that this grammar derives, in llguidance's Lark form.
+    /// Text that this grammar derives, in llguidance's Lark form or llama.cpp's GBNF.
     Grammar(String),
     /// Text that this regular expression matches as a whole.
     Regex(String),
@@ -206,6 +208,7 @@ impl GenerateRequest {
             constraint: None,
             tool_choice: ToolChoice::Auto,
             deterministic: false,
+            parallel_tool_calls: true,
         }
     }
 

@@ -111,11 +111,6 @@ impl App {
     }
 }
 
-/// Refuses a request for an answer of no tokens.
-fn refuse_no_tokens(param: &str, max_tokens: Option<usize>) -> Result<(), ApiError> {
-    if max_tokens == Some(0) { Err(ApiError::invalid(Some(param), format!("{param} is 0; it must be at least 1"))) } else { Ok(()) }
-}
-
 /// The request, if nothing is wrong with it: looked at one by one, because a list of prompts has as many copies of all else.
 fn checked(request: GenerateRequest) -> Result<GenerateRequest, ApiError> {
     request.check()?;
@@ -152,7 +147,7 @@ fn as_llama_server() -> OpenApiRouter<App> {
         .routes(routes!(llama_server::status::props))
         .routes(routes!(llama_server::status::slots))
         .route("/completions", post(llama_server::completion::complete))
-        .route("/chat/completions", post(openai::chat::complete))
+        .route("/chat/completions", post(llama_server::chat::complete))
         .route("/models", get(models::list))
         .route("/v1/health", get(status::health))
 }

@@ -8,9 +8,10 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use minivault_engines::generation::Finish;
 use minivault_engines::{GenerateRequest, MaxTokens, Prompt, Sampling, ToolChoice, Usage};
+use minivault_wire::events::StreamEvent;
 use minivault_wire::native::{self, Done, GenerateAnswer, GenerateBody, Piece};
 
-use super::{App, refuse_no_tokens};
+use super::App;
 use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::interaction::{Answer, Interaction, Next, Question};
@@ -42,7 +43,11 @@ pub(super) async fn generate(State(app): State<App>, JsonBody(body): JsonBody<Ge
     tag = "native",
     request_body = GenerateBody,
     responses(
-        (status = 200, description = "The answer", content((Piece = "text/event-stream"), (String = "text/plain"))),
+        (
+            status = 200,
+            description = "The answer; the data of its events are a Piece each, and of the last one, `done`, a Done",
+            content((StreamEvent = "text/event-stream"), (String = "text/plain"))
+        ),
         Asking,
     )
 )]
@@ -115,7 +120,9 @@ fn wants_plain_text(headers: &HeaderMap) -> bool {
 /// The question for the engine, and the text that stands in front of the answer.
 fn question(app: &App, endpoint: &'static str, body: GenerateBody) -> Result<(Question, String), ApiError> {
     app.check_prompt_bytes("prompt", body.prompt.len())?;
-    refuse_no_tokens("max_tokens", body.max_tokens)?;
+    if body.max_tokens == Some(0) {
+        return Err(ApiError::invalid(Some("max_tokens"), "max_tokens is 0; it must be at least 1"));
+    }
     let defaults = &app.generation;
     let sampling = Sampling {
         temperature: body.temperature.unwrap_or(defaults.temperature),
@@ -136,6 +143,7 @@ fn question(app: &App, endpoint: &'static str, body: GenerateBody) -> Result<(Qu
         constraint: None,
         tool_choice: ToolChoice::Auto,
         deterministic: body.deterministic.unwrap_or(false),
+        parallel_tool_calls: true,
     };
     let form = [("echo".to_owned(), body.echo.unwrap_or(false).into())].into_iter().collect();
     let id = uuid::Uuid::now_v7().to_string();

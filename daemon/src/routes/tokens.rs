@@ -22,7 +22,7 @@ pub(super) async fn tokenize(State(app): State<App>, JsonBody(body): JsonBody<To
     app.check_prompt_bytes("content", body.content.len())?;
     if body.parse_special == Some(true) {
         let message = "`parse_special` isn't supported: what is written here never becomes a control token";
-        return Err(ApiError::unsupported(Some("parse_special"), message));
+        return Err(ApiError::unsupported_field("parse_special", message));
     }
     let engine = app.engines.find(body.model.as_deref()).await?;
     let mut ids = if body.add_special { engine.prompt_prefix().await? } else { Vec::new() };

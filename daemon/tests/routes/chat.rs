@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, events_of};
+use crate::support::{Daemon, events_of, text_of};
 
 fn conversation() -> Value {
     json!({"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "How are you?"}], "temperature": 0})
@@ -110,4 +110,43 @@ async fn content_comes_in_parts_too() {
     let (status, answer) = daemon.ask("/v1/chat/completions", &body).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     assert_eq!(daemon.log().pop().unwrap()["prompt"], "Be kind.\n\nUser: How\nare you?\n\nAssistant:");
+}
+
+#[tokio::test]
+async fn an_answer_of_no_tokens_is_an_empty_one() {
+    let daemon = Daemon::reciting("Assistant: fine.\n\nUser: ").await;
+    let mut body = conversation();
+    (body["max_tokens"], body["max_completion_tokens"]) = (json!(0), json!(0));
+    let (status, answer) = daemon.ask("/v1/chat/completions", &body).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let choice = &answer["choices"][0];
+    assert_eq!((&choice["message"]["content"], &choice["finish_reason"]), (&json!(""), &json!("length")));
+    assert_eq!((&answer["usage"]["prompt_tokens"], &answer["usage"]["completion_tokens"]), (&json!(40), &json!(0)));
+    body["stream"] = json!(true);
+    let events = events_of(daemon.post("/v1/chat/completions", &body).await).await;
+    assert!(events.iter().any(|(_, data)| data.contains(r#""finish_reason":"length""#)), "{events:?}");
+    let completion = daemon.ask("/v1/completions", &json!({"prompt": "x", "max_tokens": 0})).await.1;
+    assert_eq!((&completion["choices"][0]["text"], &completion["choices"][0]["finish_reason"]), (&json!(""), &json!("length")));
+}
+
+#[tokio::test]
+async fn what_is_left_aside_is_named_in_the_head_and_the_log() {
+    let daemon = Daemon::reciting("Assistant: fine.\n\nUser: ").await;
+    let mut body = conversation();
+    body["web_search_options"] = json!({"search_context_size": "low"});
+    body["reasoning_effort"] = json!("low");
+    for (stream, path) in [(false, "/v1/chat/completions"), (true, "/v1/chat/completions"), (false, "/v1/completions")] {
+        (body["stream"], body["prompt"]) = (json!(stream), json!("x"));
+        let response = daemon.post(path, &body).await;
+        assert_eq!(
+            (response.status(), &response.headers()["x-minivault-ignored"]),
+            (StatusCode::OK, &"web_search_options, reasoning_effort".parse().unwrap())
+        );
+        text_of(response).await;
+        assert_eq!(daemon.log().pop().unwrap()["request"]["ignored"], json!(["web_search_options", "reasoning_effort"]));
+    }
+    let response = daemon.post("/v1/chat/completions", &conversation()).await;
+    assert!(!response.headers().contains_key("x-minivault-ignored"));
+    text_of(response).await;
+    assert_eq!(daemon.log().pop().unwrap()["request"].get("ignored"), None);
 }

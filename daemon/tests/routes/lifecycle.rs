@@ -85,6 +85,31 @@ async fn eight_streams_interleave() {
 }
 
 #[tokio::test]
+async fn two_engines_answer_at_the_same_time() {
+    let gates = [Gate::closed(), Gate::closed()];
+    let engine = |name, gate: &Gate| Engine::new(name, Script { gate: Some(gate.clone()), text: "abcdef".into(), ..Script::default() });
+    let daemon = Daemon::with(vec![engine("one", &gates[0]), engine("other", &gates[1])]).await;
+    let mut streams = Vec::new();
+    for name in ["one", "other"] {
+        let asked = json!({"prompt": "x", "max_tokens": 40, "model": name});
+        streams.push(daemon.post("/stream-generate", &asked).await.into_body().into_data_stream());
+    }
+    // Both are in the middle of their answers; now one, now the other goes on.
+    for _ in 0..3 {
+        for (gate, stream) in gates.iter().zip(&mut streams) {
+            gate.allow(1);
+            assert!(stream.next().await.unwrap().unwrap().starts_with(b"data: "));
+        }
+    }
+    for (gate, stream) in gates.iter().zip(streams) {
+        gate.open();
+        let rest: Vec<_> = stream.collect().await;
+        assert!(rest.last().unwrap().as_ref().unwrap().starts_with(b"event: done"));
+    }
+    assert_eq!(daemon.log().iter().map(|line| &line["model"]).collect::<Vec<_>>(), ["one", "other"]);
+}
+
+#[tokio::test]
 async fn a_draining_daemon_refuses_new_work_and_finishes_the_old() {
     let (gate, _, daemon) = gated().await;
     let running = daemon.post("/stream-generate", &json!({"prompt": "x", "max_tokens": 4})).await;

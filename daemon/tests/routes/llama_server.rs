@@ -22,6 +22,10 @@ async fn a_completion_has_the_form_of_llama_cpps_server() {
     let (_, stopped) = daemon.ask("/completion", &json!({"prompt": "x", "stop": ["two"]})).await;
     assert_eq!((&stopped["content"], &stopped["stop_type"], &stopped["stopping_word"]), (&json!("one\n"), &json!("word"), &json!("two")));
     assert_eq!(stopped["tokens"], json!([]));
+    let tokens = async |body: Value| daemon.ask("/completion", &body).await.1["tokens_predicted"].clone();
+    assert_eq!(tokens(json!({"prompt": "x"})).await, 20, "the daemon's default");
+    assert_eq!(tokens(json!({"prompt": "x", "n_predict": -1})).await, 511, "the rest of the context");
+    assert_eq!(tokens(json!({"prompt": "x", "n_predict": 0})).await, 0);
 }
 
 #[tokio::test]
@@ -51,6 +55,23 @@ async fn prompts_may_mix_text_and_tokens() {
     for biases in [json!([["c", false]]), json!([[99, -100]]), json!({"99": -100}), json!({"c": -100})] {
         let (_, answer) = daemon.ask("/completion", &json!({"prompt": "ab", "n_predict": 1, "logit_bias": biases})).await;
         assert_ne!(answer["content"], "c", "{biases}");
+    }
+}
+
+#[tokio::test]
+async fn a_chat_is_refused_in_the_words_of_llama_cpps_server() {
+    let daemon = Daemon::reciting("Assistant: fine.\n\nUser: ").await;
+    let said = |role: &str, content: &str| json!({"role": role, "content": content});
+    let twice = json!({"messages": [said("user", "a"), said("assistant", "b"), said("assistant", "c")], "max_tokens": 1});
+    let long = json!({"messages": [said("user", &"a".repeat(600))]});
+    for (body, path, status, kind) in [
+        (&twice, "/chat/completions", 400, "invalid_request_error"),
+        (&twice, "/v1/chat/completions", 200, ""),
+        (&long, "/chat/completions", 400, "exceed_context_size_error"),
+        (&long, "/v1/chat/completions", 400, "invalid_request_error"),
+    ] {
+        let (seen, answer) = daemon.ask(path, body).await;
+        assert_eq!((seen.as_u16(), answer["error"]["type"].as_str().unwrap_or_default()), (status, kind), "{path}: {answer}");
     }
 }
 

@@ -146,14 +146,14 @@ async fn chat_bodies_are_checked_too() {
     let conversation = |extra: &str| format!(r#"{{"messages": [{{"role": "user", "content": "a"}}], {extra}}}"#);
     for (name, extra) in [
         ("modalities", r#""modalities": ["text", "audio"], "audio": {"voice": "ash", "format": "wav"}"#),
-        ("web_search_options", r#""web_search_options": {"search_context_size": "low"}"#),
+        ("min_tokens", r#""min_tokens": 5"#),
     ] {
-        check(&daemon, json_request(path, conversation(extra)), 501, "unsupported", &[&format!("`{name}`")]).await;
+        check(&daemon, json_request(path, conversation(extra)), 400, "unsupported", &[&format!("`{name}`")]).await;
     }
     let tools = conversation(r#""tools": [{"type": "function", "function": {"name": "f"}}]"#);
     check(&daemon, json_request(path, tools), 501, "unsupported", &["engine `", "doesn't support tools"]).await;
     let image = json!({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]});
-    check(&daemon, json_request(path, image.to_string()), 501, "unsupported", &["messages[0].content[0] is `image_url`"]).await;
+    check(&daemon, json_request(path, image.to_string()), 400, "unsupported", &["messages[0].content[0] is `image_url`"]).await;
     for (extra, message) in [
         (r#""n": 0"#, "n is 0"),
         (r#""n": 129"#, "at most 128"),
@@ -163,8 +163,6 @@ async fn chat_bodies_are_checked_too() {
         (r#""logit_bias": {"cat": 5}"#, "`cat`"),
         (r#""logit_bias": {"999": 5}"#, "token 999"),
         (r#""logit_bias": {"5": -101}"#, "between -100 and 100"),
-        (r#""max_tokens": 0"#, "max_tokens is 0"),
-        (r#""max_completion_tokens": 0"#, "max_completion_tokens is 0"),
         (r#""response_format": {"type": "xml"}"#, "`xml`"),
         (r#""response_format": {"type": "json_schema", "json_schema": {"schema": {"uniqueItems": true}}}"#, "uniqueItems"),
         (r#""grammar": "start: missing""#, "missing"),
@@ -191,7 +189,6 @@ async fn completion_bodies_are_checked_too() {
     check(&daemon, json_request(path, "{}"), 400, "invalid_request", &["`prompt` is missing"]).await;
     let of = |extra: &str| json_request(path, format!(r#"{{"prompt": "a", {extra}}}"#));
     for (extra, message) in [
-        (r#""max_tokens": 0"#, "max_tokens is 0"),
         (r#""n": 3, "best_of": 2"#, "best_of is 2 and n is 3"),
         (r#""n": 2, "best_of": 3, "stream": true"#, "equal it in a stream"),
         (r#""n": 200"#, "at most 128"),
@@ -201,7 +198,7 @@ async fn completion_bodies_are_checked_too() {
     ] {
         check(&daemon, of(extra), 400, "invalid_request", &[message]).await;
     }
-    check(&daemon, of(r#""suffix": "!""#), 501, "unsupported", &["`suffix`"]).await;
+    check(&daemon, of(r#""length_penalty": 2"#), 400, "unsupported", &["`length_penalty`"]).await;
     let with = |prompt: &str| json_request(path, format!(r#"{{"prompt": {prompt}, "echo": true, "max_tokens": 0, "logprobs": 1}}"#));
     for (prompt, message) in [
         ("[]", "1 to 128 entries"),

@@ -11,11 +11,13 @@
 //! - [`tokens`][]: `/tokenize` and `/detokenize`
 //! - [`status`][]: `/health` and `/ready`
 //! - [`error`][]: the one error body
+//! - [`events`][]: what streams are made of
 
 pub mod chat;
 pub mod completions;
 pub mod embeddings;
 pub mod error;
+pub mod events;
 pub mod format;
 pub mod interactions;
 pub mod llama_server;

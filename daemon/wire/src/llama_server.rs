@@ -17,7 +17,7 @@ pub struct CompletionBody {
     /// The engine to ask; left out, the default one answers.
     #[serde(default)]
     pub model: Option<String>,
-    /// The most tokens each answer may have; -1 or left out, the rest of the context.
+    /// The most tokens each answer may have; -1, the rest of the context.
     #[serde(default)]
     pub n_predict: Option<i64>,
     /// 0 takes the most likely token always.

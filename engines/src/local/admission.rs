@@ -79,7 +79,17 @@ impl Front {
     pub async fn admit(&self, request: GenerateRequest, count: usize) -> Result<(Vec<Sequence>, Vec<Generation>)> {
         request.check()?;
         let mut permits = self.places(count)?;
-        let GenerateRequest { prompt, max_tokens, sampling, mut stop, logprobs, constraint, tool_choice, deterministic } = request;
+        let GenerateRequest {
+            prompt,
+            max_tokens,
+            sampling,
+            mut stop,
+            logprobs,
+            constraint,
+            tool_choice,
+            deterministic,
+            parallel_tool_calls,
+        } = request;
         let alone = deterministic && self.info.determinism == Determinism::Serial;
         let (prompt, tools) = with_tools(prompt, &tool_choice)?;
         self.check_biases(&sampling.logit_bias)?;
@@ -120,6 +130,7 @@ impl Front {
                 None => Generation::new(beginning, events),
                 Some(calls) => {
                     let reader = calls.reader(&beginning);
+                    let reader = if parallel_tool_calls { reader } else { reader.for_one_call() };
                     Generation::new(beginning, tools::with_calls(events, reader))
                 }
             });

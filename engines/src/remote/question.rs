@@ -27,7 +27,17 @@ impl Question {
     /// penalties for repetition, grammars) under the names they usually have, and only where they do something: OpenAI itself refuses
     /// fields it doesn't know.
     pub fn new(model: &str, extra: &Map<String, Value>, request: GenerateRequest, seed: u64, context: Option<usize>) -> Self {
-        let GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint, tool_choice, deterministic: _ } = request;
+        let GenerateRequest {
+            prompt,
+            max_tokens,
+            sampling,
+            stop,
+            logprobs,
+            constraint,
+            tool_choice,
+            deterministic: _,
+            parallel_tool_calls,
+        } = request;
         let mut body = extra.clone();
         let mut put = |key: &str, value: Value| drop(body.insert(key.to_owned(), value));
         put("model", model.into());
@@ -42,6 +52,9 @@ impl Question {
                 if !tools.is_empty() {
                     put("tools", tools.into());
                     put("tool_choice", choice(tool_choice));
+                    if !parallel_tool_calls {
+                        put("parallel_tool_calls", false.into());
+                    }
                 }
             }
         }

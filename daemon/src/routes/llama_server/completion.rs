@@ -8,15 +8,16 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use minivault_engines::generation::Finish;
 use minivault_engines::{Alternative, FinishReason, GenerateRequest, MaxTokens, Sampling, Token, ToolChoice};
+use minivault_wire::events::StreamEvent;
 use minivault_wire::llama_server::{CompletionAnswer, CompletionAnswers, CompletionBody, CompletionPiece, Timings, TokenProbability};
 use serde_json::{Value, json};
 
 use super::prompts;
 use crate::error::ApiError;
-use crate::interaction::{Interaction, Next, Piece, Question};
+use crate::interaction::{Answer, Interaction, Next, Piece, Question};
 use crate::openapi::Asking;
-use crate::routes::openai::{Form, NEVER, OpenAiBody};
-use crate::routes::{App, checked, refuse_no_tokens};
+use crate::routes::openai::{Form, LeftAside, NEVER, OpenAiBody};
+use crate::routes::{App, checked};
 
 /// What is wanted of the answers.
 struct Wanted {
@@ -35,24 +36,24 @@ struct Wanted {
     responses(
         (
             status = 200,
-            description = "The answer, or a list of them to a list of prompts",
-            content((CompletionAnswers = "application/json"), (CompletionPiece = "text/event-stream"))
+            description = "The answer, or a list of them to a list of prompts; in a stream the data are a LlamaCompletionPiece each, and the answer last",
+            content((CompletionAnswers = "application/json"), (StreamEvent = "text/event-stream"))
         ),
         Asking,
     )
 )]
 pub(in crate::routes) async fn complete(
     State(app): State<App>,
-    OpenAiBody(body): OpenAiBody<CompletionBody>,
+    OpenAiBody(body, left_aside): OpenAiBody<CompletionBody>,
 ) -> Result<Response, ApiError> {
     let started = Instant::now();
     let stream = body.stream.unwrap_or(false);
-    let (question, wanted, several) = question(&app, body).await?;
-    let interactions = Interaction::begin_all(&app, question).await?;
+    let (question, wanted, several) = question(&app, body, &left_aside).await?;
+    let interactions = Interaction::begin_all(&app, question).await.map_err(ApiError::as_llama_server)?;
     let tellers = interactions.into_iter().enumerate().map(|(index, interaction)| Teller::new(index, interaction, started));
     let mut tellers: Vec<Teller> = tellers.collect();
     if stream {
-        return Ok(events(tellers, wanted));
+        return Ok(left_aside.told_in(events(tellers, wanted)));
     }
     let mut answers = Vec::with_capacity(tellers.len());
     for teller in &mut tellers {
@@ -65,7 +66,7 @@ pub(in crate::routes) async fn complete(
             CompletionAnswers::Several(answers)
         }
     };
-    Ok(Json(answers).into_response())
+    Ok(left_aside.told_in(Json(answers).into_response()))
 }
 
 /// Tells one answer.
@@ -73,45 +74,46 @@ struct Teller {
     index: usize,
     interaction: Interaction,
     started: Instant,
+    seen: Seen,
+}
+
+/// What is noticed of an answer while it comes.
+#[derive(Default)]
+struct Seen {
     first_token: Option<Instant>,
-    has_new_line: bool,
+    new_line: bool,
+}
+
+impl Seen {
+    fn watch(&mut self, next: &Next) {
+        if let Next::Text(piece) = next {
+            self.first_token.get_or_insert_with(Instant::now);
+            self.new_line |= piece.text.contains('\n');
+        }
+    }
 }
 
 impl Teller {
     fn new(index: usize, interaction: Interaction, started: Instant) -> Self {
-        Self { index, interaction, started, first_token: None, has_new_line: false }
+        Self { index, interaction, started, seen: Seen::default() }
     }
 
     async fn next(&mut self) -> Result<Next, ApiError> {
         let next = self.interaction.next().await?;
-        if let Next::Text(piece) = &next {
-            self.first_token.get_or_insert_with(Instant::now);
-            self.has_new_line |= piece.text.contains('\n');
-        }
+        self.seen.watch(&next);
         Ok(next)
     }
 
     async fn whole(&mut self, wanted: &Wanted) -> Result<CompletionAnswer, ApiError> {
-        let mut whole = Piece::default();
-        loop {
-            match self.next().await? {
-                Next::Text(Piece { text, tokens }) => {
-                    whole.text.push_str(&text);
-                    whole.tokens.extend(tokens);
-                }
-                // Without tools there are no calls.
-                Next::ToolCall(_) => {}
-                Next::Finished(finish) => {
-                    let mut answer = self.end(finish, wanted);
-                    answer.completion_probabilities = wanted.probabilities.then(|| probabilities(&whole.tokens));
-                    if wanted.tokens {
-                        answer.tokens = whole.tokens.iter().map(|token| token.id).collect();
-                    }
-                    answer.content = whole.text;
-                    return Ok(answer);
-                }
-            }
+        let Self { interaction, seen, .. } = self;
+        let Answer { piece, finish, .. } = interaction.collect_watched(|next| seen.watch(next)).await?;
+        let mut answer = self.end(finish, wanted);
+        answer.completion_probabilities = wanted.probabilities.then(|| probabilities(&piece.tokens));
+        if wanted.tokens {
+            answer.tokens = piece.tokens.iter().map(|token| token.id).collect();
         }
+        answer.content = piece.text;
+        Ok(answer)
     }
 
     fn piece(&self, Piece { text, tokens }: Piece, wanted: &Wanted) -> CompletionPiece {
@@ -126,7 +128,7 @@ impl Teller {
             FinishReason::StopString(stop) => ("word", stop),
             FinishReason::Length => ("limit", String::new()),
         };
-        let (first, now) = (self.first_token.unwrap_or(self.started), Instant::now());
+        let (first, now) = (self.seen.first_token.unwrap_or(self.started), Instant::now());
         let milliseconds = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1000.0;
         let mut settings = wanted.settings.clone();
         settings["seed"] = self.interaction.seed.into();
@@ -141,7 +143,7 @@ impl Teller {
             tokens_cached: usage.cached_tokens,
             generation_settings: settings,
             prompt: self.interaction.prompt.to_string(),
-            has_new_line: self.has_new_line,
+            has_new_line: self.seen.new_line,
             truncated: false,
             stop_type: stop_type.into(),
             stopping_word,
@@ -180,9 +182,13 @@ fn events(tellers: Vec<Teller>, wanted: Wanted) -> Response {
     Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
 }
 
-async fn question(app: &App, body: CompletionBody) -> Result<(Question, Wanted, bool), ApiError> {
-    let max_tokens = body.n_predict.and_then(|wanted| usize::try_from(wanted).ok());
-    refuse_no_tokens("n_predict", max_tokens)?;
+async fn question(app: &App, body: CompletionBody, left_aside: &LeftAside) -> Result<(Question, Wanted, bool), ApiError> {
+    let max_tokens = match body.n_predict.map(usize::try_from) {
+        None => MaxTokens::AtMost(app.generation.max_tokens),
+        // Any number below 0 is none.
+        Some(Err(_)) => MaxTokens::Remaining,
+        Some(Ok(wanted)) => MaxTokens::Exactly(wanted),
+    };
     let engine = app.engines.find(body.model.as_deref()).await?;
     let (prompts, several) = prompts::of_body(app, &*engine, body.prompt).await?;
     let defaults = &app.generation;
@@ -201,7 +207,7 @@ async fn question(app: &App, body: CompletionBody) -> Result<(Question, Wanted, 
         seed: body.seed.filter(|&seed| seed != -1).map(i64::cast_unsigned),
     };
     let settings = json!({
-        "n_predict": body.n_predict.unwrap_or(-1), "temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p,
+        "n_predict": body.n_predict.unwrap_or(app.generation.max_tokens as i64), "temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p,
         "min_p": sampling.min_p, "repeat_penalty": sampling.repetition_penalty, "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
     });
@@ -210,7 +216,7 @@ async fn question(app: &App, body: CompletionBody) -> Result<(Question, Wanted, 
     let n_probs = body.n_probs.unwrap_or(0);
     let request = |prompt| GenerateRequest {
         prompt,
-        max_tokens: max_tokens.map_or(MaxTokens::Remaining, MaxTokens::Exactly),
+        max_tokens,
         sampling: sampling.clone(),
         stop: stop.clone(),
         // Always told with their tokens, which this dialect wants to see.
@@ -218,6 +224,7 @@ async fn question(app: &App, body: CompletionBody) -> Result<(Question, Wanted, 
         constraint: constraint.clone(),
         tool_choice: ToolChoice::None,
         deterministic: body.deterministic.unwrap_or(false),
+        parallel_tool_calls: true,
     };
     let question = Question {
         id: format!("cmpl-{}", uuid::Uuid::now_v7().simple()),
@@ -226,7 +233,7 @@ async fn question(app: &App, body: CompletionBody) -> Result<(Question, Wanted, 
         requests: prompts.into_iter().map(|prompt| checked(request(prompt))).collect::<Result<_, _>>()?,
         choices: 1,
         replay_of: None,
-        form: [("stream".to_owned(), body.stream.unwrap_or(false).into())].into_iter().collect(),
+        form: left_aside.fields().chain([("stream".to_owned(), body.stream.unwrap_or(false).into())]).collect(),
     };
     let wanted = Wanted { probabilities: n_probs > 0, tokens: body.return_tokens.unwrap_or(false), settings };
     Ok((question, wanted, several))

@@ -33,7 +33,7 @@ pub(super) async fn of_body(app: &App, engine: &dyn TextEngine, prompts: PromptO
 async fn of_prompt(app: &App, engine: &dyn TextEngine, prompt: wire::Prompt) -> Result<Prompt, ApiError> {
     match prompt {
         wire::Prompt::Object { multimodal_data: Some(_), .. } => {
-            Err(ApiError::unsupported(Some("multimodal_data"), "`multimodal_data` isn't supported; the models here read text alone"))
+            Err(ApiError::unsupported_field("multimodal_data", "`multimodal_data` isn't supported; the models here read text alone"))
         }
         wire::Prompt::Text(text) | wire::Prompt::Object { prompt_string: text, .. } => {
             app.check_prompt_bytes("prompt", text.len())?;

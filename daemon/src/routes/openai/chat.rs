@@ -10,18 +10,19 @@ use futures_util::StreamExt;
 use minivault_engines::chat::{ChatMessage, ToolCall};
 use minivault_engines::{EngineInfo, GenerateRequest, MaxTokens, Prompt};
 use minivault_wire::chat::{AnswerMessage, ChatAnswer, ChatBody, ChatChunk, Choice, ChoiceDelta, Delta};
+use minivault_wire::events::StreamEvent;
 use minivault_wire::usage::OpenAiUsage;
 
-use super::body::OpenAiBody;
+use super::body::{LeftAside, OpenAiBody};
 use super::choices::{self, Ends};
 use super::format::Form;
 use super::messages::conversation;
-use super::sampling::Settings;
+use super::sampling::sampling_of;
 use super::{for_the_log, logprobs, now, prompts, told_of, tools, usage};
 use crate::error::ApiError;
 use crate::interaction::{Answer, Interaction, Next, Question};
 use crate::openapi::Asking;
-use crate::routes::{App, refuse_no_tokens};
+use crate::routes::App;
 
 /// What is wanted of the answer besides its text.
 #[derive(Clone, Copy)]
@@ -37,16 +38,25 @@ struct Extras {
     tag = "openai",
     request_body = ChatBody,
     responses(
-        (status = 200, description = "The answer", content((ChatAnswer = "application/json"), (ChatChunk = "text/event-stream"))),
+        (
+            status = 200,
+            description = "The answer; in a stream the data are a ChatChunk each, and `[DONE]` last",
+            content((ChatAnswer = "application/json"), (StreamEvent = "text/event-stream"))
+        ),
         Asking,
     )
 )]
-pub(in crate::routes) async fn complete(State(app): State<App>, OpenAiBody(body): OpenAiBody<ChatBody>) -> Result<Response, ApiError> {
+pub(in crate::routes) async fn complete(
+    State(app): State<App>,
+    OpenAiBody(body, left_aside): OpenAiBody<ChatBody>,
+) -> Result<Response, ApiError> {
     let stream = body.stream.unwrap_or(false);
     let extras =
         Extras { logprobs: body.logprobs.unwrap_or(false), usage: body.stream_options.is_some_and(|options| options.include_usage) };
-    let interactions = Interaction::begin_all(&app, question(&app, body)?).await.map_err(|error| error.about("prompt", "messages"))?;
-    if stream { Ok(events(interactions, extras)) } else { whole(interactions, extras).await }
+    let question = question(&app, body, &left_aside)?;
+    let interactions = Interaction::begin_all(&app, question).await.map_err(|error| error.about("prompt", "messages"))?;
+    let response = if stream { events(interactions, extras) } else { whole(interactions, extras).await? };
+    Ok(left_aside.told_in(response))
 }
 
 async fn whole(mut interactions: Vec<Interaction>, extras: Extras) -> Result<Response, ApiError> {
@@ -150,34 +160,22 @@ fn events(interactions: Vec<Interaction>, extras: Extras) -> Response {
     Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
 }
 
-fn question(app: &App, body: ChatBody) -> Result<Question, ApiError> {
+fn question(app: &App, body: ChatBody, left_aside: &LeftAside) -> Result<Question, ApiError> {
     let messages = conversation(body.messages)?;
     let tools = tools::offered(body.tools)?;
     app.check_prompt_bytes("messages", messages.iter().map(bytes).sum())?;
     app.check_prompt_bytes("tools", tools.iter().map(|tool| tool.to_string().len()).sum())?;
-    refuse_no_tokens("max_tokens", body.max_tokens)?;
-    refuse_no_tokens("max_completion_tokens", body.max_completion_tokens)?;
-    let settings = Settings {
-        temperature: body.temperature,
-        top_k: body.top_k,
-        top_p: body.top_p,
-        min_p: body.min_p,
-        repetition_penalty: body.repetition_penalty,
-        presence_penalty: body.presence_penalty,
-        frequency_penalty: body.frequency_penalty,
-        logit_bias: body.logit_bias,
-        seed: body.seed,
-    };
     let form = Form { response_format: body.response_format, grammar: body.grammar, regex: body.regex, json_schema: body.json_schema };
     let request = GenerateRequest {
         prompt: Prompt::Chat { messages, tools },
         max_tokens: body.max_completion_tokens.or(body.max_tokens).map_or(MaxTokens::Remaining, MaxTokens::Exactly),
-        sampling: settings.sampling()?,
+        sampling: sampling_of!(body)?,
         stop: body.stop.map(Into::into).unwrap_or_default(),
         logprobs: alternatives(body.logprobs, body.top_logprobs)?,
         constraint: form.constraint()?,
         tool_choice: tools::choice(body.tool_choice)?,
         deterministic: body.deterministic.unwrap_or(false),
+        parallel_tool_calls: body.parallel_tool_calls.unwrap_or(true),
     };
     Ok(Question {
         id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
@@ -186,7 +184,7 @@ fn question(app: &App, body: ChatBody) -> Result<Question, ApiError> {
         requests: vec![request],
         choices: prompts::answers("n", body.n, 1)?,
         replay_of: None,
-        form: for_the_log(body.stream, body.user, body.metadata),
+        form: for_the_log(body.stream, body.user, body.metadata, left_aside),
     })
 }
 

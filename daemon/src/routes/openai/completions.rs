@@ -9,18 +9,19 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use minivault_engines::{EngineInfo, GenerateRequest, MaxTokens, Prompt, Token, ToolChoice};
 use minivault_wire::completions::{CompletionAnswer, CompletionBody, CompletionChoice};
+use minivault_wire::events::StreamEvent;
 use minivault_wire::usage::OpenAiUsage;
 
-use super::body::OpenAiBody;
+use super::body::{LeftAside, OpenAiBody};
 use super::choices::{self, Ends};
 use super::format::Form;
 use super::logprobs::{Offsets, mean};
-use super::sampling::Settings;
+use super::sampling::sampling_of;
 use super::{for_the_log, now, prompts, told_of, usage};
 use crate::error::ApiError;
 use crate::interaction::{Answer, Interaction, Next, Piece, Question};
 use crate::openapi::Asking;
-use crate::routes::{App, checked, refuse_no_tokens};
+use crate::routes::{App, checked};
 
 /// Tokens of an answer to a request that names no `max_tokens`.
 const DEFAULT_MAX_TOKENS: usize = 16;
@@ -53,17 +54,17 @@ struct Echo(Arc<str>, Arc<[Token]>);
     responses(
         (
             status = 200,
-            description = "The answer",
-            content((CompletionAnswer = "application/json"), (CompletionAnswer = "text/event-stream"))
+            description = "The answer; in a stream the data are a CompletionAnswer each, and `[DONE]` last",
+            content((CompletionAnswer = "application/json"), (StreamEvent = "text/event-stream"))
         ),
         Asking,
     )
 )]
 pub(in crate::routes) async fn complete(
     State(app): State<App>,
-    OpenAiBody(body): OpenAiBody<CompletionBody>,
+    OpenAiBody(body, left_aside): OpenAiBody<CompletionBody>,
 ) -> Result<Response, ApiError> {
-    let (question, wanted) = question(&app, body)?;
+    let (question, wanted) = question(&app, body, &left_aside)?;
     let mut interactions = Interaction::begin_all(&app, question).await?;
     // Before the first byte of a stream, so that an engine that can't score refuses with a status.
     let echoes = match echoes(&mut interactions, &wanted).await {
@@ -73,7 +74,8 @@ pub(in crate::routes) async fn complete(
             return Err(error);
         }
     };
-    if wanted.stream { Ok(events(interactions, echoes, wanted)) } else { whole(interactions, echoes, wanted).await }
+    let response = if wanted.stream { events(interactions, echoes, wanted) } else { whole(interactions, echoes, wanted).await? };
+    Ok(left_aside.told_in(response))
 }
 
 async fn whole(mut interactions: Vec<Interaction>, echoes: Vec<Option<Echo>>, wanted: Wanted) -> Result<Response, ApiError> {
@@ -202,12 +204,9 @@ fn events(interactions: Vec<Interaction>, echoes: Vec<Option<Echo>>, wanted: Wan
     Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
 }
 
-fn question(app: &App, body: CompletionBody) -> Result<(Question, Wanted), ApiError> {
+fn question(app: &App, body: CompletionBody, left_aside: &LeftAside) -> Result<(Question, Wanted), ApiError> {
     let prompts = prompts::of_body(app, body.prompt)?;
     let echo = body.echo.unwrap_or(false);
-    if !echo {
-        refuse_no_tokens("max_tokens", body.max_tokens)?;
-    }
     let stream = body.stream.unwrap_or(false);
     let n = prompts::answers("n", body.n, prompts.len())?;
     // Some clients send 0 for none.
@@ -216,19 +215,8 @@ fn question(app: &App, body: CompletionBody) -> Result<(Question, Wanted), ApiEr
         let but = if stream { "equal it in a stream" } else { "be at least as many" };
         return Err(ApiError::invalid(Some("best_of"), format!("best_of is {best_of} and n is {n}; best_of must {but}")));
     }
-    let settings = Settings {
-        temperature: body.temperature,
-        top_k: body.top_k,
-        top_p: body.top_p,
-        min_p: body.min_p,
-        repetition_penalty: body.repetition_penalty,
-        presence_penalty: body.presence_penalty,
-        frequency_penalty: body.frequency_penalty,
-        logit_bias: body.logit_bias,
-        seed: body.seed,
-    };
     let form = Form { response_format: body.response_format, grammar: body.grammar, regex: body.regex, json_schema: body.json_schema };
-    let sampling = settings.sampling()?;
+    let sampling = sampling_of!(body)?;
     let stop: Vec<String> = body.stop.map(Into::into).unwrap_or_default();
     let constraint = form.constraint()?;
     let request = |prompt: &Prompt| GenerateRequest {
@@ -241,8 +229,9 @@ fn question(app: &App, body: CompletionBody) -> Result<(Question, Wanted), ApiEr
         constraint: constraint.clone(),
         tool_choice: ToolChoice::None,
         deterministic: body.deterministic.unwrap_or(false),
+        parallel_tool_calls: true,
     };
-    let mut form = for_the_log(body.stream, body.user, body.metadata);
+    let mut form = for_the_log(body.stream, body.user, body.metadata, left_aside);
     form.insert("echo".into(), echo.into());
     let question = Question {
         id: format!("cmpl-{}", uuid::Uuid::now_v7().simple()),

@@ -36,7 +36,7 @@ fn joined(parts: Vec<Part>, place: usize) -> Result<String, ApiError> {
             ("text", Some(text)) => Ok(text),
             ("text", None) => Err(ApiError::invalid(Some(&field), format!("{field}: `text` is missing"))),
             ("image_url" | "input_audio" | "file" | "video_url" | "refusal", _) => {
-                Err(ApiError::unsupported(Some(&field), format!("{field} is `{type}`; the models here read text alone", type = r#type)))
+                Err(ApiError::unsupported_field(&field, format!("{field} is `{type}`; the models here read text alone", type = r#type)))
             }
             (other, _) => Err(ApiError::invalid(Some(&field), format!("{field}.type is `{other}`; it must be text"))),
         }

@@ -14,6 +14,7 @@ mod body;
 pub(super) mod chat;
 mod choices;
 pub(super) mod completions;
+pub(super) mod embeddings;
 mod format;
 mod logprobs;
 mod messages;
@@ -31,7 +32,7 @@ use serde_json::{Map, Value, json};
 use crate::error::ApiError;
 use crate::interaction::Interaction;
 
-pub(super) use body::OpenAiBody;
+pub(super) use body::{LeftAside, OpenAiBody};
 pub(super) use format::Form;
 pub(super) use logprobs::NEVER;
 pub(super) use prompts::MAX_CHOICES;
@@ -47,11 +48,15 @@ fn now() -> i64 {
 }
 
 /// What of a body is for the log alone.
-fn for_the_log(stream: Option<bool>, user: Option<String>, metadata: Option<BTreeMap<String, String>>) -> Map<String, Value> {
-    let mut form = Map::new();
+fn for_the_log(
+    stream: Option<bool>,
+    user: Option<String>,
+    metadata: Option<BTreeMap<String, String>>,
+    ignored: &LeftAside,
+) -> Map<String, Value> {
+    let mut form: Map<String, Value> = ignored.fields().collect();
     form.insert("stream".into(), stream.unwrap_or(false).into());
     form.extend(user.map(|user| ("user".to_owned(), user.into())));
     form.extend(metadata.map(|metadata| ("metadata".to_owned(), json!(metadata))));
     form
 }
-pub(super) mod embeddings;

@@ -6,6 +6,26 @@ use minivault_engines::{Sampling, TokenId};
 
 use crate::error::ApiError;
 
+/// The sampling settings of a body; both endpoints' have these fields. A struct of their own, flattened into the bodies, would cost the
+/// errors' paths: serde reads what is flattened only after the rest.
+macro_rules! sampling_of {
+    ($body:ident) => {
+        crate::routes::openai::sampling::Settings {
+            temperature: $body.temperature,
+            top_k: $body.top_k,
+            top_p: $body.top_p,
+            min_p: $body.min_p,
+            repetition_penalty: $body.repetition_penalty,
+            presence_penalty: $body.presence_penalty,
+            frequency_penalty: $body.frequency_penalty,
+            logit_bias: $body.logit_bias,
+            seed: $body.seed,
+        }
+        .sampling()
+    };
+}
+pub(super) use sampling_of;
+
 /// The fields of a body.
 #[derive(Debug, Default)]
 pub(super) struct Settings {

@@ -34,6 +34,8 @@ pub struct ToolCallReader {
     told: bool,
     argued: bool,
     calls: usize,
+    /// Whether the first call is the last one.
+    for_one_call: bool,
     out: Vec<Piece>,
 }
 
@@ -45,6 +47,8 @@ enum State {
     /// Behind a mark or between calls.
     Between,
     Call(CallScanner),
+    /// Behind the only call that was wanted.
+    Over,
 }
 
 impl Piece {
@@ -71,8 +75,14 @@ impl ToolCallReader {
             told: false,
             argued: false,
             calls: 0,
+            for_one_call: false,
             out: Vec::new(),
         }
+    }
+
+    /// The same for the first call alone: whatever the model writes behind it isn't told.
+    pub fn for_one_call(self) -> Self {
+        Self { for_one_call: true, ..self }
     }
 
     /// Calls begun so far.
@@ -89,6 +99,7 @@ impl ToolCallReader {
     /// What was held back, when nothing more can come.
     pub fn finish(&mut self) -> Vec<Piece> {
         match self.state {
+            State::Over => self.held.clear(),
             State::Between if self.calls > 0 => self.held.clear(),
             State::Call(_) if self.told => self.held.clear(),
             _ => self.give_up(),
@@ -97,6 +108,9 @@ impl ToolCallReader {
     }
 
     fn read(&mut self, character: char) {
+        if matches!(self.state, State::Over) {
+            return;
+        }
         self.held.push(character);
         let begins = self.form.begins_bare() && matches!(character, '{' | '[') && !self.may_be_mark();
         match &mut self.state {
@@ -104,6 +118,7 @@ impl ToolCallReader {
             State::Begin if begins => self.begin(character),
             State::Begin | State::Text => self.read_text(),
             State::Between => self.read_between(character),
+            State::Over => {}
             State::Call(scanner) => {
                 let step = scanner.push(character);
                 self.take(step);
@@ -188,7 +203,7 @@ impl ToolCallReader {
                 }
                 self.told = false;
                 self.held.clear();
-                self.state = State::Between;
+                self.state = if self.for_one_call { State::Over } else { State::Between };
             }
             Step::Name(_) | Step::Whole | Step::Broken => self.give_up(),
         }

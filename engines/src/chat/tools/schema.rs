@@ -39,17 +39,38 @@ pub(super) fn of_calls(tools: &[&Value], form: ToolForm) -> Value {
     schema
 }
 
-/// What a tool says of its arguments; where it says nothing it has none.
+/// What a tool says of its arguments; where it says nothing it has none. A list of arguments that isn't declared open is taken for all there
+/// are, as OpenAI does: small models fill an open object with whatever comes to them.
 fn arguments_of(tool: &Value) -> Value {
     match function_of(tool).get("parameters") {
         Some(Value::Object(parameters)) => {
             let mut parameters = parameters.clone();
             // Another base for references than the schema they will stand in.
             parameters.shift_remove("$id");
-            parameters.into()
+            let mut parameters = parameters.into();
+            close(&mut parameters);
+            parameters
         }
         Some(other) if !other.is_null() => other.clone(),
         _ => json!({"type": "object", "properties": {}, "additionalProperties": false}),
+    }
+}
+
+/// Keywords beside which an object's properties aren't all that is said of its members.
+const MORE_MEMBERS: [&str; 9] =
+    ["additionalProperties", "patternProperties", "unevaluatedProperties", "allOf", "anyOf", "oneOf", "$ref", "if", "dependentSchemas"];
+
+/// Allows objects no members but those that they list.
+fn close(schema: &mut Value) {
+    let Value::Object(members) = schema else { return };
+    if members.get("properties").is_some_and(Value::is_object) && !MORE_MEMBERS.iter().any(|keyword| members.contains_key(*keyword)) {
+        members.insert("additionalProperties".to_owned(), false.into());
+    }
+    if let Some(Value::Object(properties)) = members.get_mut("properties") {
+        properties.values_mut().for_each(close);
+    }
+    if let Some(items) = members.get_mut("items") {
+        close(items);
     }
 }
 

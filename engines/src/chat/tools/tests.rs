@@ -110,6 +110,15 @@ fn calls_are_told_while_they_are_written() {
 }
 
 #[test]
+fn where_one_call_is_wanted_nothing_is_told_behind_it() {
+    let pair = format!("Well.\n<tool_call>{}</tool_call>\n<tool_call>{}</tool_call> There.", rome("arguments"), rome("arguments"));
+    let (text, calls) = read(reader(ToolForm::Tagged, false).for_one_call(), &[&pair]);
+    assert_eq!((text.as_str(), calls.len(), calls[0].arguments.as_str()), ("Well.", 1, ROME.1));
+    let (_, calls) = read(reader(ToolForm::Listed, false).for_one_call(), &[&format!("[{}, {}]", rome("arguments"), rome("arguments"))]);
+    assert_eq!(calls.len(), 1);
+}
+
+#[test]
 fn calls_have_names_of_their_own_that_come_again() {
     let pair = format!("[{}, {}]", rome("arguments"), rome("arguments"));
     let (_, calls) = read(reader(ToolForm::Listed, true), &[&pair]);
@@ -139,6 +148,24 @@ fn a_choice_that_no_tool_fits_is_refused() {
     assert!(refused(&[json!({"type": "function"})], ToolChoice::Auto).contains("tools[0]"));
     assert!(chosen(tools.clone(), &ToolChoice::None).unwrap().is_empty());
     assert_eq!(chosen(tools.clone(), &ToolChoice::Auto).unwrap(), tools);
+}
+
+#[test]
+fn arguments_that_are_not_declared_open_are_all_there_are() {
+    let of = |parameters: Value| {
+        let tool = json!({"type": "function", "function": {"name": "a", "parameters": parameters}});
+        let Some(Constraint::JsonSchema(schema)) = prescribed(&[tool], &ToolChoice::Required, ToolForm::Plain) else { panic!() };
+        move |arguments: Value| jsonschema::is_valid(&schema, &json!({"name": "a", "arguments": arguments}))
+    };
+    let listed = json!({"x": {"type": "integer"}, "y": {"type": "object", "properties": {"z": {"type": "null"}}}});
+    let closed = of(json!({"type": "object", "properties": listed}));
+    assert!(closed(json!({"x": 1, "y": {"z": null}})) && !closed(json!({"x": 1, "w": 1})) && !closed(json!({"y": {"w": 1}})));
+    let open = of(json!({"type": "object", "properties": listed, "additionalProperties": true}));
+    assert!(open(json!({"w": 1})));
+    assert!(of(json!({"type": "object"}))(json!({"w": 1})), "nothing is listed");
+    let composed =
+        json!({"type": "object", "properties": {"x": {"type": "integer"}}, "allOf": [{"properties": {"w": {"type": "integer"}}}]});
+    assert!(of(composed)(json!({"x": 1, "w": 1})));
 }
 
 #[test]

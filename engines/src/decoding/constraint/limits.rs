@@ -4,6 +4,7 @@ use llguidance::JsonCompileOptions;
 use llguidance::api::TopLevelGrammar;
 use serde_json::{Map, Value};
 
+use super::gbnf;
 use crate::error::{EngineError, Result};
 use crate::request::Constraint;
 
@@ -47,7 +48,12 @@ pub fn checked(constraint: &Constraint) -> Result<TopLevelGrammar> {
             if grammar.trim().is_empty() {
                 return Err(EngineError::invalid(param, "the grammar is empty; it needs a rule `start`"));
             }
-            Ok(TopLevelGrammar::from_lark(grammar.clone()))
+            let lark = if gbnf::is_gbnf(grammar) {
+                gbnf::to_lark(grammar).map_err(|reason| EngineError::invalid(param, format!("the grammar can't be read: {reason}")))?
+            } else {
+                grammar.clone()
+            };
+            Ok(TopLevelGrammar::from_lark(lark))
         }
         Constraint::Regex(regex) => {
             check_brackets(param, regex)?;

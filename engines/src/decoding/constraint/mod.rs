@@ -7,6 +7,7 @@
 //! The work on grammars is llguidance's.
 
 mod ending;
+mod gbnf;
 mod limits;
 mod matcher;
 mod tokens;

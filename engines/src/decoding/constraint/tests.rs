@@ -146,7 +146,12 @@ fn grammars_and_expressions_are_followed() {
     let lark = "start: greeting \" \" NAME\ngreeting: \"Hello\" | \"Hi\"\nNAME: /[A-Z][a-z]{1,8}/";
     let (text, _) = babble(grammars.compile(&Constraint::Grammar(lark.into())).unwrap(), 4, 40);
     assert!(text.starts_with("Hello ") || text.starts_with("Hi "), "{text}");
+    let gbnf = "root ::= Greeting \" \" [A-Z] [a-z]{1,8} (\"!\" | \"?\")\nGreeting ::= \"Hello\" |\n  \"Hi\"";
+    let (text, ended) = babble(grammars.compile(&Constraint::Grammar(gbnf.into())).unwrap(), 4, 40);
+    assert!(ended && (text.starts_with("Hello ") || text.starts_with("Hi ")) && text.ends_with(['!', '?']), "{text}");
     for (constraint, part) in [
+        (Constraint::Grammar("root ::= this is (not valid".into()), "grammar"),
+        (Constraint::Grammar("root ::= \"a".into()), "has no end"),
         (Constraint::Grammar("start: missing".into()), "missing"),
         (Constraint::Grammar(String::new()), "empty"),
         (Constraint::Grammar("start: \"a".into()), "grammar"),

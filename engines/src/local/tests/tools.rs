@@ -47,6 +47,16 @@ async fn a_call_in_the_answer_comes_back_as_a_call() {
 }
 
 #[tokio::test]
+async fn one_call_stays_alone_where_several_are_not_wanted() {
+    let pair = format!("{CALL}[TOOL_CALLS][{{\"name\": \"time\", \"arguments\": {{}}}}]");
+    let engine = engine(&pair).await;
+    for (parallel_tool_calls, calls) in [(true, 2), (false, 1)] {
+        let answer = answer(&engine, GenerateRequest { parallel_tool_calls, ..asked(ToolChoice::Auto) }).await;
+        assert_eq!(answer.tool_calls.len(), calls, "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_must_come_comes() {
     // The model would rather talk.
     let engine = engine("I know nothing of that. ").await;
