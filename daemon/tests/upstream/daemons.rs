@@ -172,6 +172,8 @@ async fn what_can_not_be_scored_is_refused_and_leaves_no_line() {
     let (status, answer) = front.ask("/v1/completions", &body).await;
     assert_eq!((status.as_u16(), &answer["error"]["code"]), (501, &json!("unsupported")), "{answer}");
     assert_eq!(front.log(), Vec::<serde_json::Value>::new());
+    // The other daemon was asked for all of them, and ends when they have.
+    upstream.daemon.log_of(4).await;
 }
 
 #[tokio::test]
