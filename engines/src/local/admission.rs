@@ -140,11 +140,16 @@ impl Front {
 
     pub async fn admit_embedding(&self, text: Prompt) -> Result<(EmbedJob, oneshot::Receiver<Result<Embedding>>)> {
         let permit = self.place()?;
-        let tokens = self.render(text, &ToolChoice::None).await?.tokens;
         let limit = self.longest_embedding;
-        if tokens.is_empty() || tokens.len() > limit {
-            return Err(EngineError::invalid("input", format!("input has {} tokens; it must have 1 to {limit}", tokens.len())));
+        let check = |count: usize| {
+            let wrong = || EngineError::invalid("input", format!("input has {count} tokens; it must have 1 to {limit}"));
+            if (1..=limit).contains(&count) { Ok(()) } else { Err(wrong()) }
+        };
+        if let Prompt::Tokens(tokens) = &text {
+            check(tokens.len())?;
         }
+        let tokens = self.render(text, &ToolChoice::None).await?.tokens;
+        check(tokens.len())?;
         let (answer, receiver) = oneshot::channel();
         Ok((EmbedJob { tokens, answer, _permit: permit }, receiver))
     }
