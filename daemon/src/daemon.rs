@@ -176,7 +176,7 @@ fn greet(engines: &EngineTable, listen: &Listen, address: &str, log: &str) {
 fn in_words(log: &LogSettings) -> String {
     let path = log.path.display();
     let what = match log.options.recording {
-        Recording::Full => String::new(),
+        Recording::Full => " (record = \"full\")".to_owned(),
         Recording::Hash => " (record = \"hash\": hashes in place of texts)".to_owned(),
         Recording::Meta => " (record = \"meta\": no texts)".to_owned(),
         Recording::Off => return "off: no interaction is recorded".to_owned(),
