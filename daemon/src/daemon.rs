@@ -172,7 +172,7 @@ fn greet(engines: &EngineTable, listen: &Listen, address: &str, log: &str) {
     eprintln!("\nReady. Try:\n  curl -X POST {target}/generate -H 'Content-Type: application/json' -d '{{\"prompt\":\"Hello\"}}'\n");
 }
 
-/// Where interactions are kept, and what of them where that isn't everything.
+/// Where interactions are kept, and what of them.
 fn in_words(log: &LogSettings) -> String {
     let path = log.path.display();
     let what = match log.options.recording {
