@@ -22,7 +22,7 @@ pub fn normalize(request: &GenerateRequest) -> Map<String, Value> {
             object.insert("messages".into(), json!(messages));
             if !tools.is_empty() {
                 object.insert("tools".into(), json!(tools));
-                object.insert("tool_choice".into(), tool_choice_as_asked(tool_choice));
+                object.insert("tool_choice".into(), tool_choice.to_json());
                 object.insert("parallel_tool_calls".into(), (*parallel_tool_calls).into());
             }
         }
@@ -49,16 +49,6 @@ pub fn normalize(request: &GenerateRequest) -> Map<String, Value> {
         object.insert(field.into(), value);
     }
     object
-}
-
-/// The choice in OpenAI's words.
-fn tool_choice_as_asked(choice: &ToolChoice) -> Value {
-    match choice {
-        ToolChoice::Auto => json!("auto"),
-        ToolChoice::None => json!("none"),
-        ToolChoice::Required => json!("required"),
-        ToolChoice::Named(name) => json!({"type": "function", "function": {"name": name}}),
-    }
 }
 
 /// A setting as people type it: widened to 64 bits, 0.95 would be told as 0.949999988079071.

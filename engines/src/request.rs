@@ -1,6 +1,7 @@
 //! What is asked of an engine, and the checks that hold for every engine.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::chat::ChatMessage;
 use crate::error::{EngineError, Result};
@@ -44,7 +45,7 @@ pub enum Prompt {
         /// The conversation so far, oldest first.
         messages: Vec<ChatMessage>,
         /// Tools the model may call, as JSON in OpenAI's form.
-        tools: Vec<serde_json::Value>,
+        tools: Vec<Value>,
     },
 }
 
@@ -60,6 +61,18 @@ pub enum ToolChoice {
     Required,
     /// It calls this one.
     Named(String),
+}
+
+impl ToolChoice {
+    /// The choice in OpenAI's words.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Auto => "auto".into(),
+            Self::None => "none".into(),
+            Self::Required => "required".into(),
+            Self::Named(name) => json!({"type": "function", "function": {"name": name}}),
+        }
+    }
 }
 
 /// How many tokens an answer may have.
@@ -127,7 +140,7 @@ pub enum Constraint {
     /// Any JSON object.
     JsonObject,
     /// JSON that this schema describes.
-    JsonSchema(serde_json::Value),
+    JsonSchema(Value),
     /// Text that this grammar derives, in llguidance's Lark form or llama.cpp's GBNF.
     Grammar(String),
     /// Text that this regular expression matches as a whole.

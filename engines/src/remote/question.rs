@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::chat::{ChatMessage, ToolCall};
-use crate::request::{Constraint, GenerateRequest, MaxTokens, Prompt, Sampling, ToolChoice};
+use crate::request::{Constraint, GenerateRequest, MaxTokens, Prompt, Sampling};
 
 /// A request in OpenAI's form.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Question {
                 put("messages", messages.iter().map(message).collect());
                 if !tools.is_empty() {
                     put("tools", tools.into());
-                    put("tool_choice", choice(tool_choice));
+                    put("tool_choice", tool_choice.to_json());
                     if !parallel_tool_calls {
                         put("parallel_tool_calls", false.into());
                     }
@@ -138,15 +138,6 @@ fn message(message: &ChatMessage) -> Value {
         message["tool_call_id"] = id.as_str().into();
     }
     message
-}
-
-fn choice(choice: ToolChoice) -> Value {
-    match choice {
-        ToolChoice::Auto => "auto".into(),
-        ToolChoice::None => "none".into(),
-        ToolChoice::Required => "required".into(),
-        ToolChoice::Named(name) => json!({"type": "function", "function": {"name": name}}),
-    }
 }
 
 fn form(constraint: Constraint) -> (&'static str, Value) {
