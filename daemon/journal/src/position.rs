@@ -1,16 +1,14 @@
 //! Where a log stands: its last number and its last chain.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::chain::{Chain, START, follow};
 use crate::deleted;
-use crate::segment::{Kind, Segment, segments};
+use crate::segment::{Segment, lines_of, segments};
 
 /// Where a log stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,11 +70,7 @@ impl End {
 
 /// Calls for each line of a segment, without its line break.
 fn for_each_line(segment: &Segment, mut line_follows: impl FnMut(&[u8])) -> io::Result<()> {
-    let file = BufReader::new(File::open(&segment.path)?);
-    let mut lines: Box<dyn BufRead> = match segment.kind {
-        Kind::Compressed => Box::new(BufReader::new(MultiGzDecoder::new(file))),
-        Kind::Active | Kind::Plain => Box::new(file),
-    };
+    let mut lines = lines_of(segment)?;
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line)? > 0 {
         line_follows(line.strip_suffix(b"\n").unwrap_or(&line));

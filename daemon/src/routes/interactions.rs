@@ -130,7 +130,7 @@ pub(super) async fn replay(
 
 async fn find(app: &App, id: String) -> Result<Vec<u8>, ApiError> {
     let name = id.clone();
-    let line = read(app, move |log, _| log.find(&name)).await?;
+    let line = read(app, move |log, wanted| log.find(&name, wanted)).await?;
     line.ok_or_else(|| ApiError::unknown_interaction(&id))
 }
 

@@ -67,7 +67,7 @@ impl<'a> Source<'a> {
         match self {
             Self::Daemon(client) => client.interaction(id).await,
             Self::Files(log) => {
-                let line = log.find(id).map_err(unreadable)?;
+                let line = log.find(id, || true).map_err(unreadable)?;
                 let line = line.ok_or_else(|| Failure::Failed(format!("there is no interaction `{id}` in the log")))?;
                 Ok(String::from_utf8_lossy(&line).into_owned())
             }

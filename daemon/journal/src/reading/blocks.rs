@@ -11,7 +11,7 @@ use flate2::bufread::GzDecoder;
 
 use super::line::Numbered;
 use super::place::{self, Place};
-use crate::segment::Member;
+use crate::segment::{Member, index_of};
 
 /// Bytes of a plain file that are read at a time.
 const BLOCK: u64 = 256 * 1024;
@@ -229,9 +229,7 @@ fn decompress(mut file: &File, offset: u64, block: &mut Vec<u8>) -> io::Result<u
 
 /// The members as the index has them; `None` where there is none of use.
 fn read_index(path: &Path) -> Option<Vec<Member>> {
-    let mut index = path.to_owned().into_os_string();
-    index.push(".index");
-    let text = std::fs::read_to_string(index).ok()?;
+    let text = std::fs::read_to_string(index_of(path)).ok()?;
     let members = text.lines().map(|line| serde_json::from_str(line).ok()).collect::<Option<Vec<Member>>>()?;
     let in_order = members.windows(2).all(|pair| pair[0].offset < pair[1].offset);
     (in_order && members.first()?.offset == 0).then_some(members)

@@ -88,11 +88,11 @@ impl LogReader {
         Ok(Page { lines, next })
     }
 
-    /// The line of the interaction of this name.
+    /// The line of the interaction of this name. `may_go_on` is asked between two blocks.
     ///
     /// # Errors
-    /// As [`LogReader::page`].
-    pub fn find(&self, id: &str) -> io::Result<Option<Vec<u8>>> {
+    /// As [`LogReader::page`], or `may_go_on` said no ([`io::ErrorKind::Interrupted`]).
+    pub fn find(&self, id: &str, may_go_on: impl Fn() -> bool) -> io::Result<Option<Vec<u8>>> {
         let mut found = None;
         let all = Filter::default();
         let name = serde_json::to_string(id).unwrap_or_default();
@@ -100,6 +100,9 @@ impl LogReader {
         let mut files = Files::open(&self.path, &all)?;
         let mut block = Vec::new();
         while files.previous(&mut block)?.is_some() {
+            if !may_go_on() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             // Most blocks don't even hold its name.
             if spelt.find(&block).is_none() {
                 continue;

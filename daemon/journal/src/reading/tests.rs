@@ -133,9 +133,9 @@ fn lines_come_newest_first_page_by_page_over_all_files() {
 fn each_line_is_found_by_name() {
     let folder = Folder::new();
     for (seq, line) in (1..).zip(&folder.lines) {
-        assert_eq!(folder.reader().find(&format!("id-{seq}")).unwrap().as_ref(), Some(line));
+        assert_eq!(folder.reader().find(&format!("id-{seq}"), || true).unwrap().as_ref(), Some(line));
     }
-    assert_eq!(folder.reader().find("id-").unwrap(), None);
+    assert_eq!(folder.reader().find("id-", || true).unwrap(), None);
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 
 use super::LogReader;
@@ -15,7 +14,7 @@ use super::line::Numbered;
 use crate::chain::{self, Chain, Followed};
 use crate::deleted;
 use crate::position::Position;
-use crate::segment::{Kind, Segment, segments};
+use crate::segment::{Kind, Segment, lines_of, segments};
 
 /// How long a line that isn't whole is given to become so: its writer may be at it.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -115,7 +114,7 @@ impl LogReader {
             sealed.retain(|segment| !held.is_behind(segment));
         }
         for segment in sealed.iter().filter(|segment| segment.kind != Kind::Active) {
-            match open(segment)? {
+            match found(lines_of(segment))? {
                 Some(lines) => state.file(&segment.path, lines, &may_go_on)?,
                 // The limits on what is kept have deleted it, and so all before it.
                 None => state = State::new(self.path()),
@@ -291,17 +290,6 @@ fn line_without_break(line: &[u8]) -> &[u8] {
 
 fn is_an_object(line: &[u8]) -> bool {
     line.first() == Some(&b'{') && serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
-}
-
-fn open(segment: &Segment) -> io::Result<Option<Box<dyn BufRead>>> {
-    let compressed = |file: File| -> Box<dyn BufRead> { Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(file)))) };
-    if segment.kind == Kind::Compressed {
-        return Ok(found(File::open(&segment.path))?.map(compressed));
-    }
-    match found(File::open(&segment.path))? {
-        Some(file) => Ok(Some(Box::new(BufReader::new(file)))),
-        None => Ok(found(File::open(segment.compressed()))?.map(compressed)),
-    }
 }
 
 /// A file whose end, where it comes within a line, is looked at once more after a moment.
