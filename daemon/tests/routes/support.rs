@@ -99,7 +99,7 @@ impl Daemon {
         let settings = engines.into_iter().map(|settings| (settings.opening.name.clone(), settings)).collect();
         let journal = Arc::new(Journal::open(log.unwrap_or(&folder.path().join("log.jsonl")), options).unwrap());
         let generation =
-            GenerationSettings { max_tokens: 20, temperature: 0.0, top_k: 50, top_p: 0.95, min_p: 0.0, repetition_penalty: 1.0 };
+            GenerationSettings { max_tokens: 20, temperature: 0.0, top_k: 50, top_p: 0.95, min_p: 0.0, repetition_penalty: 1.0, seed: None, ignore_eos: false };
         let limits = Limits { body: 10_000, prompt: 5_000 };
         let app = App::new(Arc::new(EngineTable::new(default, settings).with_aliases(aliases)), journal, generation, limits);
         Self { router: router(app.clone()), app, folder }
@@ -162,6 +162,7 @@ pub fn settings_with(engines: &Engines, backend: &str, name: &str, table: &Value
         fallback: None,
         load: None,
         keep_alive: KeepAlive::Forever,
+        tags: Vec::new(),
         load_timeout: PATIENCE,
         prepared: engines.prepare(backend, &table).unwrap().unwrap(),
         opening: Opening { name: name.into(), ..Opening::default() },

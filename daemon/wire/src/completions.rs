@@ -73,6 +73,9 @@ pub struct CompletionBody {
     /// The answer's form (beyond OpenAI's fields).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_format: Option<ResponseFormat>,
+    /// The model can't end the answers (beyond OpenAI's fields).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore_eos: Option<bool>,
     /// A grammar that the answer follows (beyond OpenAI's fields).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grammar: Option<String>,
