@@ -156,9 +156,7 @@ impl EngineTable {
         let mut entrants: Vec<_> = self
             .entries
             .values()
-            .map(|entry| {
-                Entrant { name: &entry.name, backend: &entry.backend, tags: &entry.tags, phase: entry.phase.borrow().clone() }
-            })
+            .map(|entry| Entrant { name: &entry.name, backend: &entry.backend, tags: &entry.tags, phase: entry.phase.borrow().clone() })
             .collect();
         entrants.sort_by_key(|entrant| entrant.name != self.default);
         entrants

@@ -177,8 +177,12 @@ mod tests {
         ];
         let choice =
             prop_oneof![Just(ToolChoice::Auto), Just(ToolChoice::None), Just(ToolChoice::Required), ".*".prop_map(ToolChoice::Named),];
-        let options = any::<[bool; 4]>().prop_map(|[ignore_eos, continue_final_message, logprobs_of_draw, without_cache]| {
-            RequestOptions { ignore_eos, continue_final_message, logprobs_of_draw, without_cache, progress: false }
+        let options = any::<[bool; 4]>().prop_map(|[ignore_eos, continue_final_message, logprobs_of_draw, without_cache]| RequestOptions {
+            ignore_eos,
+            continue_final_message,
+            logprobs_of_draw,
+            without_cache,
+            progress: false,
         });
         let rest = (prop::collection::vec(".*", 0..3), prop::option::of(0..20usize), constraint, choice, any::<bool>(), options);
         (prompt, max_tokens, sampling, rest).prop_map(

@@ -186,9 +186,7 @@ impl Checker<'_> {
         let sampling = Sampling { temperature, top_k, top_p, min_p, repetition_penalty, ..Sampling::default() };
         let request = GenerateRequest { sampling, ..GenerateRequest::text("any", MaxTokens::AtMost(max_tokens)) };
         match request.check() {
-            Ok(()) => {
-                Some(GenerationSettings { max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, ignore_eos })
-            }
+            Ok(()) => Some(GenerationSettings { max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, ignore_eos }),
             Err(EngineError::InvalidRequest { param, message }) if table.contains_key(param) => {
                 let path = ["generation".to_owned(), param.to_owned()];
                 let complaint = message.split_once("; ").map_or(message.as_str(), |(_, limits)| limits);

@@ -63,7 +63,10 @@ pub(super) fn take_begun(wanted: bool, prompt: &mut Prompt, call_is_prescribed: 
         Some(ChatMessage { role, content, tool_calls, .. }) if role == "assistant" && tool_calls.is_empty() && !messages.is_empty() => {
             Ok(Some(content))
         }
-        _ => Err(EngineError::invalid("messages", "there is no begun answer to go on with; the last of several messages must be the assistant's, without calls")),
+        _ => Err(EngineError::invalid(
+            "messages",
+            "there is no begun answer to go on with; the last of several messages must be the assistant's, without calls",
+        )),
     }
 }
 

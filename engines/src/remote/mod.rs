@@ -141,11 +141,8 @@ impl RemoteEngine {
     /// Refuses what servers have no common name for and would pass over.
     fn check_options(&self, options: RequestOptions) -> Result<()> {
         let RequestOptions { ignore_eos, continue_final_message, logprobs_of_draw, without_cache: _, progress: _ } = options;
-        let wanted = [
-            (ignore_eos, "`ignore_eos`"),
-            (continue_final_message, "begun answers"),
-            (logprobs_of_draw, "log probabilities of the draw"),
-        ];
+        let wanted =
+            [(ignore_eos, "`ignore_eos`"), (continue_final_message, "begun answers"), (logprobs_of_draw, "log probabilities of the draw")];
         wanted.into_iter().find(|(wanted, _)| *wanted).map_or(Ok(()), |(_, what)| Err(self.unsupported(what)))
     }
 

@@ -27,8 +27,8 @@ pub(in crate::routes) async fn complete(
 /// Unless it says otherwise, a conversation that ends with the assistant's words is one whose answer is begun.
 pub(super) fn go_on_with_a_begun_answer(body: &mut ChatBody) {
     if body.continue_final_message.is_none() && body.add_generation_prompt != Some(true) {
-        let begun = body.messages.len() > 1
-            && body.messages.last().is_some_and(|last| last.role == "assistant" && last.tool_calls.is_none());
+        let begun =
+            body.messages.len() > 1 && body.messages.last().is_some_and(|last| last.role == "assistant" && last.tool_calls.is_none());
         body.continue_final_message = begun.then_some(true);
     }
 }

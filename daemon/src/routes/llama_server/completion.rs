@@ -129,7 +129,15 @@ impl Teller {
         let ids = tokens.iter().map(|token| token.id).collect();
         let completion_probabilities = wanted.probabilities.map(|of| probabilities(&tokens, of));
         let timings = wanted.timings.then(|| self.seen.stopwatch.timings());
-        CompletionPiece { index: self.index, content: text, tokens: ids, stop: false, completion_probabilities, timings, prompt_progress: None }
+        CompletionPiece {
+            index: self.index,
+            content: text,
+            tokens: ids,
+            stop: false,
+            completion_probabilities,
+            timings,
+            prompt_progress: None,
+        }
     }
 
     /// How far the prompt has been read.
@@ -234,7 +242,8 @@ async fn question(app: &App, body: CompletionBody, left_aside: &LeftAside) -> Re
 
 fn probabilities(tokens: &[Token], of: Probabilities) -> Vec<TokenProbability> {
     let entry = |id, bytes: &[u8], logprob: f32, top: Vec<TokenProbability>| {
-        let entry = TokenProbability { id, token: String::from_utf8_lossy(bytes).into_owned(), bytes: bytes.to_vec(), ..Default::default() };
+        let entry =
+            TokenProbability { id, token: String::from_utf8_lossy(bytes).into_owned(), bytes: bytes.to_vec(), ..Default::default() };
         match of {
             Probabilities::Model => TokenProbability { logprob: Some(logprob.max(NEVER)), top_logprobs: top, ..entry },
             Probabilities::Draw => TokenProbability { prob: Some(logprob.exp()), top_probs: top, ..entry },

@@ -233,7 +233,8 @@ fn question(app: &App, mut body: ChatBody, left_aside: &LeftAside) -> Result<Que
 pub(in crate::routes) fn request(app: &App, body: ChatBody) -> Result<GenerateRequest, ApiError> {
     let continue_final_message = body.continue_final_message.unwrap_or(false);
     if continue_final_message && body.add_generation_prompt == Some(true) {
-        let message = "`continue_final_message` and `add_generation_prompt` are both true; a begun answer is gone on with, or a new one begun";
+        let message =
+            "`continue_final_message` and `add_generation_prompt` are both true; a begun answer is gone on with, or a new one begun";
         return Err(ApiError::invalid(Some("continue_final_message"), message));
     }
     let options = RequestOptions {
