@@ -26,10 +26,10 @@ def toml(value):
     return json.dumps(value)
 
 
-def configuration(engine, engines, listen="127.0.0.1:0", aliases=None, generation=None, log="log.jsonl"):
+def configuration(engine, engines, listen="127.0.0.1:0", aliases=None, generation=None, log="log.jsonl", server=None, built_in_engines=True):
     """config.toml: the engine that answers, the engines' tables, and other names for them."""
-    lines = [f"engine = {toml(engine)}"]
-    tables = {"server": {"listen": listen}, "log": {"path": log}, "generation": generation or {}, "aliases": aliases or {}}
+    lines = [f"engine = {toml(engine)}", f"built_in_engines = {toml(built_in_engines)}"]
+    tables = {"server": {"listen": listen, **(server or {})}, "log": {"path": log}, "generation": generation or {}, "aliases": aliases or {}}
     tables.update({f"engines.{name}": table for name, table in engines.items()})
     for name, table in tables.items():
         if not table and not name.startswith("engines."):

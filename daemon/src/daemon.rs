@@ -15,7 +15,7 @@ use crate::config::{self, Listen, Loaded, LogSettings, Settings};
 use crate::engine_table::EngineTable;
 use crate::eval;
 use crate::listener::Listener;
-use crate::routes::{App, Limits, router};
+use crate::routes::{App, Limits, Tells, router};
 use crate::server::{Times, serve};
 
 /// Runs the daemon with these backends, as the command line and the configuration say, to its end.
@@ -70,7 +70,8 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
     let journal = Arc::new(Journal::open(&log.path, &log.options)?);
     let engines = Arc::new(EngineTable::new(engine, engines).with_aliases(aliases));
     let limits = Limits { body: server.body_limit, prompt: server.max_prompt_bytes };
-    let app = App::new(engines.clone(), journal.clone(), generation, limits).with_log_off_allowed(log.allow_off);
+    let tells = Tells { slots: server.slots, verbose: server.verbose };
+    let app = App::new(engines.clone(), journal.clone(), generation, limits).with_log_off_allowed(log.allow_off).telling(tells);
     let (version, default) = (env!("CARGO_PKG_VERSION"), engines.default_name());
     if engines.default_is_starting() {
         eprintln!("MiniVault {version} listens on {listener} and loads `{default}` …");

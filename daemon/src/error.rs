@@ -113,6 +113,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", message)
     }
 
+    /// The configuration has switched this path off with this key.
+    pub fn switched_off(path: &str, key: &str) -> Self {
+        Self::unsupported(format!("{path} is switched off in the daemon's configuration ({key} = false)"))
+    }
+
     /// A field asks for what no engine here can. It isn't 501: clients send a request again that a server failed at.
     pub fn unsupported_field(field: &str, message: impl Into<String>) -> Self {
         Self { code: "unsupported", ..Self::invalid(Some(field), message) }

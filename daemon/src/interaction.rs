@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use minivault_engines::chat::ToolCall;
 use minivault_engines::generation::{Finish, FinishReason};
 use minivault_engines::{
-    EngineError, EngineInfo, GenerateRequest, Generation, Prompt, TextEngine, TextEvent, Token, TokenId, ToolCallPiece, Usage,
+    EngineError, EngineInfo, GenerateRequest, Generation, Prompt, PromptProgress, TextEngine, TextEvent, Token, TokenId, ToolCallPiece,
+    Usage,
 };
 use minivault_journal::{Computation, Kept, Outcome, Place, Record, Recording, TokenUsage};
 use serde_json::{Map, Value, json};
@@ -54,6 +55,8 @@ pub struct Interaction {
     open: Option<Open>,
     /// Tokens of text that can't be shown yet, where log probabilities were asked for.
     unshown: Vec<Token>,
+    /// Tokens that came since text was last shown.
+    uncounted: usize,
     /// The end, when the last tokens had to be told first.
     end: Option<Finish>,
     /// The request's name; of several answers the log has it with each one's place behind it.
@@ -87,6 +90,8 @@ struct Open {
 pub enum Next {
     /// More text.
     Text(Piece),
+    /// How far the prompt has been read, where that was asked for.
+    Reading(PromptProgress),
     /// A piece of a call of a tool.
     ToolCall(ToolCallPiece),
     /// The end; its line is in the log.
@@ -100,6 +105,8 @@ pub struct Piece {
     pub text: String,
     /// Where log probabilities were asked for, the tokens it is made of.
     pub tokens: Vec<Token>,
+    /// How many tokens came with it, as far as the engine tells.
+    pub count: usize,
 }
 
 /// A whole answer.
@@ -148,7 +155,9 @@ impl Interaction {
             return Err(ApiError::draining());
         }
         let mut begun = Vec::with_capacity(requests.len() * choices);
-        for request in requests {
+        for mut request in requests {
+            // A replay's is its own in any case.
+            request.sampling.seed = request.sampling.seed.or(app.generation.seed);
             let place = |_| if wish.off { Ok(app.journal.unlogged()) } else { app.journal.reserve() };
             let places = (0..choices).map(place).collect::<Result<Vec<_>, _>>()?;
             let normalized = normalize(&request);
@@ -211,6 +220,7 @@ impl Interaction {
                 handle,
                 open,
                 unshown: Vec::new(),
+                uncounted: 0,
                 end: None,
                 id: id.clone(),
                 engine,
@@ -262,11 +272,14 @@ impl Interaction {
             match event {
                 Ok(TextEvent::Text { text, tokens }) => {
                     self.add(&text, &tokens);
+                    self.uncounted += tokens.len();
                     self.unshown.extend(tokens.into_iter().filter(|token| token.logprob.is_some()));
                     if !text.is_empty() {
-                        return Ok(Next::Text(Piece { text, tokens: std::mem::take(&mut self.unshown) }));
+                        let (tokens, count) = (std::mem::take(&mut self.unshown), std::mem::take(&mut self.uncounted));
+                        return Ok(Next::Text(Piece { text, tokens, count }));
                     }
                 }
+                Ok(TextEvent::Reading(progress)) => return Ok(Next::Reading(progress)),
                 Ok(TextEvent::ToolCall(piece)) => {
                     piece.add_to(&mut self.tool_calls);
                     return Ok(Next::ToolCall(piece));
@@ -278,7 +291,7 @@ impl Interaction {
                         return self.finish(finish).await;
                     }
                     self.end = Some(finish);
-                    return Ok(Next::Text(Piece { text: String::new(), tokens }));
+                    return Ok(Next::Text(Piece { text: String::new(), tokens, count: std::mem::take(&mut self.uncounted) }));
                 }
                 Err(error) => {
                     let error = ApiError::from(error);
@@ -312,10 +325,12 @@ impl Interaction {
             let next = self.next().await?;
             watch(&next);
             match next {
-                Next::Text(Piece { text, tokens }) => {
+                Next::Text(Piece { text, tokens, count }) => {
                     whole.text.push_str(&text);
                     whole.tokens.extend(tokens);
+                    whole.count += count;
                 }
+                Next::Reading(_) => {}
                 // They are kept together.
                 Next::ToolCall(_) => {}
                 Next::Finished(finish) => return Ok(Answer { piece: whole, tool_calls: std::mem::take(&mut self.tool_calls), finish }),

@@ -25,10 +25,23 @@ pub enum TextEvent {
         /// The tokens this event accounts for.
         tokens: Vec<Token>,
     },
+    /// How far the prompt has been read, before any text and only where it was asked for.
+    Reading(PromptProgress),
     /// A piece of a call of a tool; the tokens it is made of come in [`TextEvent::Text`].
     ToolCall(ToolCallPiece),
     /// The end, once and last.
     Finished(Finish),
+}
+
+/// How far a prompt has been read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PromptProgress {
+    /// Its tokens.
+    pub total: usize,
+    /// Those that were still in the KV cache of an earlier request.
+    pub cached: usize,
+    /// Those that have been read, the cached ones among them.
+    pub processed: usize,
 }
 
 /// A piece of a call of a tool.
@@ -192,6 +205,7 @@ impl Generation {
                     text.push_str(&piece);
                     tokens.extend(new);
                 }
+                TextEvent::Reading(_) => {}
                 TextEvent::ToolCall(piece) => piece.add_to(&mut tool_calls),
                 TextEvent::Finished(finish) => return Ok(Completion { text, tokens, tool_calls, finish }),
             }

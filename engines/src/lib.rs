@@ -45,8 +45,12 @@ mod vocabulary;
 mod web;
 
 pub use error::EngineError;
-pub use generation::{Alternative, Beginning, Completion, Finish, FinishReason, Generation, TextEvent, Token, ToolCallPiece, Usage};
+pub use generation::{
+    Alternative, Beginning, Completion, Finish, FinishReason, Generation, PromptProgress, TextEvent, Token, ToolCallPiece, Usage,
+};
 pub use registry::{Backend, Engines, Opening};
-pub use request::{Constraint, GenerateRequest, MaxTokens, Prompt, Sampling, TokenId, ToolChoice};
-pub use text_engine::{Capabilities, Circumstance, Computation, Determinism, Embedding, EngineInfo, Health, LogitRows, State, TextEngine};
+pub use request::{Constraint, GenerateRequest, MaxTokens, Prompt, RequestOptions, Sampling, TokenId, ToolChoice};
+pub use text_engine::{
+    Capabilities, Circumstance, Computation, Determinism, Embedding, EngineInfo, Health, LogitRows, RenderedPrompt, State, TextEngine,
+};
 pub use threads::Threads;

@@ -42,6 +42,14 @@ pub trait TextEngine: Send + Sync {
         Ok(generations)
     }
 
+    /// A request's prompt as the model reads it: a conversation as its template renders it.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] where the engine doesn't see that, or as [`TextEngine::generate`] for a prompt it can't take.
+    async fn render(&self, _request: &GenerateRequest) -> Result<RenderedPrompt> {
+        Err(self.unsupported("rendered prompts"))
+    }
+
     /// Reads a prompt for what the model thinks of each of its tokens after those before it. `alternatives`: how many of the likeliest
     /// tokens are told beside each. Of the first token, which follows nothing, nothing is known.
     ///
@@ -121,6 +129,15 @@ pub trait TextEngine: Send + Sync {
 /// Rows of logits as wide as the vocabulary, one after each token of a text, a few at a time. They are computed as they are taken; dropping
 /// it ends the reading.
 pub type LogitRows = Pin<Box<dyn Stream<Item = Result<Logits>> + Send>>;
+
+/// A prompt as a model reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderedPrompt {
+    /// As text.
+    pub text: String,
+    /// As tokens.
+    pub tokens: Vec<TokenId>,
+}
 
 /// The vector of one text.
 #[derive(Debug, Clone, PartialEq)]

@@ -51,6 +51,8 @@ pub struct Shared {
     pub readers: Arc<Semaphore>,
     /// Whether a request may ask to be left out of the log.
     pub allow_log_off: bool,
+    /// What the routes of llama.cpp's server tell.
+    pub tells: Tells,
     /// When the daemon started, in seconds since 1970.
     pub started: i64,
     draining: AtomicBool,
@@ -63,6 +65,15 @@ pub struct Limits {
     pub body: usize,
     /// A prompt.
     pub prompt: usize,
+}
+
+/// What the routes of llama.cpp's server tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tells {
+    /// Which slots are in use.
+    pub slots: bool,
+    /// With each whole answer to a chat, the prompt and all settings.
+    pub verbose: bool,
 }
 
 impl std::ops::Deref for App {
@@ -79,7 +90,8 @@ impl App {
         let started = jiff::Timestamp::now().as_second();
         let readers = Arc::new(Semaphore::new(READERS));
         let draining = AtomicBool::new(false);
-        Self(Arc::new(Shared { engines, journal, generation, limits, readers, allow_log_off: false, started, draining }))
+        let tells = Tells { slots: true, verbose: false };
+        Self(Arc::new(Shared { engines, journal, generation, limits, readers, allow_log_off: false, tells, started, draining }))
     }
 
     /// Whether requests may ask to be left out of the log; before anybody else has it.
@@ -87,6 +99,15 @@ impl App {
     pub fn with_log_off_allowed(mut self, allowed: bool) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
             shared.allow_log_off = allowed;
+        }
+        self
+    }
+
+    /// What the routes of llama.cpp's server tell; before anybody else has it.
+    #[must_use]
+    pub fn telling(mut self, tells: Tells) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.tells = tells;
         }
         self
     }
@@ -144,17 +165,25 @@ pub(crate) fn documented() -> OpenApiRouter<App> {
 fn as_llama_server() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(llama_server::completion::complete))
+        .routes(routes!(llama_server::prompt::apply_template))
+        .routes(routes!(llama_server::prompt::input_tokens))
         .routes(routes!(llama_server::status::props))
         .routes(routes!(llama_server::status::slots))
         .route("/completions", post(llama_server::completion::complete))
         .route("/chat/completions", post(llama_server::chat::complete))
+        .route("/chat/completions/input_tokens", post(llama_server::prompt::input_tokens))
         .route("/models", get(models::list))
         .route("/v1/health", get(status::health))
 }
 
 /// Paths that answer as others do: the other one first.
-pub(crate) const SAME: [(&str, &str); 4] =
-    [("/completion", "/completions"), ("/v1/chat/completions", "/chat/completions"), ("/v1/models", "/models"), ("/health", "/v1/health")];
+pub(crate) const SAME: [(&str, &str); 5] = [
+    ("/completion", "/completions"),
+    ("/v1/chat/completions", "/chat/completions"),
+    ("/v1/chat/completions/input_tokens", "/chat/completions/input_tokens"),
+    ("/v1/models", "/models"),
+    ("/health", "/v1/health"),
+];
 
 /// All routes, and what the rest is answered with.
 pub fn router(app: App) -> Router {

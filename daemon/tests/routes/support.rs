@@ -11,7 +11,7 @@ use axum::http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use minivault_daemon::config::{EngineSettings, GenerationSettings, KeepAlive, LoadTime};
 use minivault_daemon::engine_table::EngineTable;
-use minivault_daemon::routes::{App, Limits, router};
+use minivault_daemon::routes::{App, Limits, Tells, router};
 use minivault_engines::testkit::{Script, ScriptedBackend};
 use minivault_engines::{Engines, Opening};
 use minivault_journal::{Journal, Options};
@@ -84,6 +84,15 @@ impl Daemon {
         daemon
     }
 
+    /// The same daemon whose llama-server routes tell this.
+    pub fn telling(self, tells: Tells) -> Self {
+        let Self { app, router: other, folder } = self;
+        // It can be said only while nobody else has the app.
+        drop(other);
+        let app = app.telling(tells);
+        Self { router: router(app.clone()), app, folder }
+    }
+
     /// Engines of any backend; the first one is the default.
     pub fn of(log: Option<&Path>, engines: Vec<EngineSettings>, places: usize) -> Self {
         Self::build(log, engines, BTreeMap::new(), places)
@@ -98,8 +107,16 @@ impl Daemon {
         let default = engines[0].opening.name.clone();
         let settings = engines.into_iter().map(|settings| (settings.opening.name.clone(), settings)).collect();
         let journal = Arc::new(Journal::open(log.unwrap_or(&folder.path().join("log.jsonl")), options).unwrap());
-        let generation =
-            GenerationSettings { max_tokens: 20, temperature: 0.0, top_k: 50, top_p: 0.95, min_p: 0.0, repetition_penalty: 1.0 };
+        let generation = GenerationSettings {
+            max_tokens: 20,
+            temperature: 0.0,
+            top_k: 50,
+            top_p: 0.95,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            seed: None,
+            ignore_eos: false,
+        };
         let limits = Limits { body: 10_000, prompt: 5_000 };
         let app = App::new(Arc::new(EngineTable::new(default, settings).with_aliases(aliases)), journal, generation, limits);
         Self { router: router(app.clone()), app, folder }
@@ -162,6 +179,7 @@ pub fn settings_with(engines: &Engines, backend: &str, name: &str, table: &Value
         fallback: None,
         load: None,
         keep_alive: KeepAlive::Forever,
+        tags: Vec::new(),
         load_timeout: PATIENCE,
         prepared: engines.prepare(backend, &table).unwrap().unwrap(),
         opening: Opening { name: name.into(), ..Opening::default() },

@@ -192,7 +192,7 @@ impl Batch {
             }
             let Some(mut sequence) = self.waiting.remove(place) else { return };
             let running = self.running.iter().map(|running| (running.slot, running.sequence.fed()));
-            let Some(Seat { slot, cached }) = self.slots.take(sequence.tokens(), running, model) else { return };
+            let Some(Seat { slot, cached }) = self.slots.take(sequence.findable(), running, model) else { return };
             sequence.begin_at(cached);
             self.running.push(Running { slot, sequence, progress: Progress::More });
         }

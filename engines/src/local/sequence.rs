@@ -6,9 +6,9 @@ use super::draft::Drafts;
 use crate::decoding::constraint::Matcher;
 use crate::decoding::{Logprobs, Sampler, StopMatcher, Stopping, WholeCharacters};
 use crate::error::{EngineError, Result};
-use crate::generation::{Alternative, Finish, FinishReason, TextEvent, Token, Usage};
+use crate::generation::{Alternative, Finish, FinishReason, PromptProgress, TextEvent, Token, Usage};
 use crate::model::Vocabulary;
-use crate::request::{Sampling, TokenId};
+use crate::request::{RequestOptions, Sampling, TokenId};
 
 /// One request. Dropping it frees its place.
 pub(super) struct Sequence {
@@ -39,6 +39,7 @@ pub(super) struct Sequence {
     stop: StopMatcher,
     characters: WholeCharacters,
     logprobs: Option<usize>,
+    options: RequestOptions,
     events: mpsc::Sender<Result<TextEvent>>,
     /// Given back before the end is told, so that whoever hears of the end finds the place free.
     permit: Option<OwnedSemaphorePermit>,
@@ -59,7 +60,8 @@ pub(super) struct Assignment {
     pub family: Option<Family>,
     /// Whether nothing else may be computed beside it.
     pub alone: bool,
-    /// Room for `max_tokens + 2` events.
+    pub options: RequestOptions,
+    /// Room for `max_tokens + 2` events, and where progress is told for one more than the prompt has tokens.
     pub events: mpsc::Sender<Result<TextEvent>>,
     pub permit: OwnedSemaphorePermit,
 }
@@ -80,11 +82,11 @@ pub(super) enum Progress {
 impl Sequence {
     /// A sequence of which the model has seen nothing.
     pub fn new(assignment: Assignment) -> Self {
-        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, matcher, speculation, family, alone, events, permit } =
+        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, matcher, speculation, family, alone, options, events, permit } =
             assignment;
         Self {
             prompt_tokens: prompt.len(),
-            sampler: Sampler::new(sampling, seed, &prompt),
+            sampler: Sampler::new(sampling, seed, &prompt).telling_the_draw(options.logprobs_of_draw),
             matcher: matcher.map(Box::new),
             lent: false,
             tokens: prompt,
@@ -100,6 +102,7 @@ impl Sequence {
             stop: StopMatcher::new(&stop),
             characters: WholeCharacters::default(),
             logprobs,
+            options,
             events,
             permit: Some(permit),
         }
@@ -148,6 +151,11 @@ impl Sequence {
         &self.tokens[..self.tokens.len() - self.drafted]
     }
 
+    /// The tokens whose beginning may be found in the cache.
+    pub fn findable(&self) -> &[TokenId] {
+        if self.options.without_cache { &[] } else { self.tokens() }
+    }
+
     /// Tokens that the model's cache holds.
     pub fn fed(&self) -> &[TokenId] {
         &self.tokens[..self.fed]
@@ -166,11 +174,22 @@ impl Sequence {
     /// The model's cache holds so many tokens of the prompt from the start.
     pub fn begin_at(&mut self, cached: usize) {
         (self.fed, self.cached) = (cached, cached);
+        self.tell_progress();
     }
 
     /// The model has seen so many more tokens.
     pub fn advance(&mut self, tokens: usize) {
         self.fed += tokens;
+        if tokens > 0 && self.is_reading() {
+            self.tell_progress();
+        }
+    }
+
+    fn tell_progress(&self) {
+        if self.options.progress {
+            let progress = PromptProgress { total: self.prompt_tokens, cached: self.cached, processed: self.fed };
+            let _ = self.events.try_send(Ok(TextEvent::Reading(progress)));
+        }
     }
 
     /// The model's cache holds only so many tokens after all.

@@ -38,7 +38,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::error::{EngineError, Result};
 use crate::generation::{Beginning, Generation};
 use crate::registry::{Backend, Opening};
-use crate::request::{GenerateRequest, Prompt, seed_of_choice};
+use crate::request::{GenerateRequest, Prompt, RequestOptions, seed_of_choice};
 use crate::text_engine::{Capabilities, Computation, Determinism, EngineInfo, Health, State, TextEngine};
 
 pub use config::OpenAiConfig;
@@ -138,6 +138,14 @@ impl RemoteEngine {
         *info = Arc::new(described);
     }
 
+    /// Refuses what servers have no common name for and would pass over.
+    fn check_options(&self, options: RequestOptions) -> Result<()> {
+        let RequestOptions { ignore_eos, continue_final_message, logprobs_of_draw, without_cache: _, progress: _ } = options;
+        let wanted =
+            [(ignore_eos, "`ignore_eos`"), (continue_final_message, "begun answers"), (logprobs_of_draw, "log probabilities of the draw")];
+        wanted.into_iter().find(|(wanted, _)| *wanted).map_or(Ok(()), |(_, what)| Err(self.unsupported(what)))
+    }
+
     /// What one request may hold, where it is known.
     fn context(&self) -> Option<usize> {
         Some(self.info().context_length).filter(|context| *context > 0)
@@ -169,6 +177,7 @@ impl TextEngine for RemoteEngine {
     async fn generate(&self, request: GenerateRequest) -> Result<Generation> {
         request.check()?;
         self.check_determinism(&request)?;
+        self.check_options(request.options)?;
         let permit = self.places.clone().try_acquire_owned().map_err(|_| EngineError::Busy { waiting: self.config.slots })?;
         let seed = request.sampling.seed.unwrap_or_else(random_seed);
         let (prompt_text, prompt_tokens) = match &request.prompt {
