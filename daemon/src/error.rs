@@ -160,9 +160,9 @@ impl ApiError {
         Self { as_llama_server: true, ..self }
     }
 
-    /// Whether the request was refused, and nothing failed.
+    /// Whether the request was refused, for now or for good, and nothing that had begun failed.
     pub fn is_refusal(&self) -> bool {
-        self.status.is_client_error() || self.status == StatusCode::NOT_IMPLEMENTED
+        self.status.is_client_error() || [StatusCode::NOT_IMPLEMENTED, StatusCode::SERVICE_UNAVAILABLE].contains(&self.status)
     }
 
     /// What was wrong, for people.

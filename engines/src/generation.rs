@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use futures_core::Stream;
 use futures_util::StreamExt;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::ToolCall;
 use crate::error::{EngineError, Result};
+use crate::events::Timed;
 use crate::request::TokenId;
 
 /// One event of a generation.
@@ -150,7 +152,8 @@ pub struct Beginning {
 /// A live stream of text. Dropping it cancels the work.
 pub struct Generation {
     beginning: Beginning,
-    events: Pin<Box<dyn Stream<Item = Result<TextEvent>> + Send>>,
+    events: Pin<Box<dyn Stream<Item = Timed> + Send>>,
+    came_at: Instant,
     over: bool,
 }
 
@@ -182,10 +185,20 @@ impl ToolCallPiece {
 }
 
 impl Generation {
-    /// A generation from its events. What comes after the first `Finished` or error is dropped; a stream that ends without
-    /// either ends with [`EngineError::Stopped`].
+    /// A generation from its events, which come when they are read. What comes after the first `Finished` or error is dropped; a stream that
+    /// ends without either ends with [`EngineError::Stopped`].
     pub fn new(beginning: Beginning, events: impl Stream<Item = Result<TextEvent>> + Send + 'static) -> Self {
-        Self { beginning, events: Box::pin(events), over: false }
+        Self::timed(beginning, events.map(Timed::now))
+    }
+
+    /// A generation from its events, which know when they came.
+    pub fn timed(beginning: Beginning, events: impl Stream<Item = Timed> + Send + 'static) -> Self {
+        Self { beginning, events: Box::pin(events), came_at: Instant::now(), over: false }
+    }
+
+    /// When the last event that was read came; before the first one, when the generation began.
+    pub fn came_at(&self) -> Instant {
+        self.came_at
     }
 
     /// What was settled before the first token.
@@ -221,7 +234,9 @@ impl Stream for Generation {
         if self.over {
             return Poll::Ready(None);
         }
-        let event = ready!(self.events.as_mut().poll_next(cx)).unwrap_or(Err(EngineError::Stopped));
+        let next = ready!(self.events.as_mut().poll_next(cx));
+        let Timed { at, event } = next.unwrap_or_else(|| Timed::now(Err(EngineError::Stopped)));
+        self.came_at = at;
         self.over = matches!(event, Ok(TextEvent::Finished(_)) | Err(_));
         Poll::Ready(Some(event))
     }

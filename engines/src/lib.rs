@@ -5,7 +5,7 @@
 //! thread feeds a [`model::Model`] step by step, all requests side by side; [`decoding`] chooses each token and turns bytes into text.
 //!
 //! - [`text_engine`]: the trait that the daemon sees
-//! - [`request`], [`generation`], [`error`]: what goes in, what comes out, what can go wrong
+//! - [`request`], [`generation`], [`error`]: what goes in, what comes out, what can go wrong; [`events`]: the way it comes out
 //! - [`registry`]: backends by name, those of this crate and those of others
 //! - [`model`]: the seam for local engines
 //! - [`local`]: admission, the engine's thread, continuous batching
@@ -25,6 +25,7 @@ pub mod chat;
 mod checkpoint;
 pub mod decoding;
 pub mod error;
+pub mod events;
 pub mod generation;
 pub mod gguf;
 pub mod gpt2;

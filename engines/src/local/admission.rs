@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
 
 use super::LocalOptions;
 use super::forms::Forms;
@@ -16,6 +15,7 @@ use super::serve::{EmbedJob, Job};
 use crate::chat::ChatMessage;
 use crate::chat::tools;
 use crate::error::{EngineError, Result};
+use crate::events;
 use crate::generation::{Beginning, Finish, FinishReason, Generation, TextEvent, Token, Usage};
 use crate::model::{Limits, Specials, Vocabulary};
 use crate::request::{GenerateRequest, MaxTokens, Prompt, RequestOptions, TokenId, ToolChoice, seed_of_choice};
@@ -108,7 +108,7 @@ impl Front {
             // Room for every event the request can cause, so the engine's thread never waits for a reader: one for each token, the
             // flush, the end; and for each step that reads some of the prompt.
             let reading = if options.progress { rendered.tokens.len() + 1 } else { 0 };
-            let (events, receiver) = mpsc::channel(max_tokens + 2 + reading);
+            let (sender, events) = events::channel(max_tokens + 2 + reading);
             sequences.push(Sequence::new(Assignment {
                 prompt: rendered.tokens.clone(),
                 max_tokens,
@@ -121,16 +121,15 @@ impl Front {
                 family,
                 alone,
                 options,
-                events,
+                events: sender,
                 permit,
             }));
-            let events = ReceiverStream::new(receiver);
             generations.push(match &calls {
-                None => Generation::new(beginning, events),
+                None => Generation::timed(beginning, events),
                 Some(calls) => {
                     let reader = calls.reader(&beginning);
                     let reader = if parallel_tool_calls { reader } else { reader.for_one_call() };
-                    Generation::new(beginning, tools::with_calls(events, reader))
+                    Generation::timed(beginning, tools::with_calls(events, reader))
                 }
             });
         }

@@ -1,11 +1,12 @@
 //! One request while it is computed: what it still has to feed, what it has said, whom it tells.
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::draft::Drafts;
 use crate::decoding::constraint::Matcher;
 use crate::decoding::{Logprobs, Sampler, StopMatcher, Stopping, WholeCharacters};
 use crate::error::{EngineError, Result};
+use crate::events::EventSender;
 use crate::generation::{Alternative, Finish, FinishReason, PromptProgress, TextEvent, Token, Usage};
 use crate::model::Vocabulary;
 use crate::request::{RequestOptions, Sampling, TokenId};
@@ -40,7 +41,7 @@ pub(super) struct Sequence {
     characters: WholeCharacters,
     logprobs: Option<usize>,
     options: RequestOptions,
-    events: mpsc::Sender<Result<TextEvent>>,
+    events: EventSender,
     /// Given back before the end is told, so that whoever hears of the end finds the place free.
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -62,7 +63,7 @@ pub(super) struct Assignment {
     pub alone: bool,
     pub options: RequestOptions,
     /// Room for `max_tokens + 2` events, and where progress is told for one more than the prompt has tokens.
-    pub events: mpsc::Sender<Result<TextEvent>>,
+    pub events: EventSender,
     pub permit: OwnedSemaphorePermit,
 }
 
@@ -188,7 +189,7 @@ impl Sequence {
     fn tell_progress(&self) {
         if self.options.progress {
             let progress = PromptProgress { total: self.prompt_tokens, cached: self.cached, processed: self.fed };
-            let _ = self.events.try_send(Ok(TextEvent::Reading(progress)));
+            self.events.try_send(Ok(TextEvent::Reading(progress)));
         }
     }
 
@@ -254,7 +255,7 @@ impl Sequence {
     pub fn fail(&mut self, error: &EngineError) {
         self.permit = None;
         // The channel holds all events a request can cause; a reader that is gone needs none.
-        let _ = self.events.try_send(Err(error.clone()));
+        self.events.try_send(Err(error.clone()));
     }
 
     fn next_event(&mut self, logits: &mut [f32], vocabulary: &dyn Vocabulary) -> Result<Progress> {
@@ -322,7 +323,7 @@ impl Sequence {
     }
 
     fn tell(&self, text: String, tokens: Vec<Token>) {
-        let _ = self.events.try_send(Ok(TextEvent::Text { text, tokens }));
+        self.events.try_send(Ok(TextEvent::Text { text, tokens }));
     }
 
     /// Shows what was held back for a stop string that never came.
@@ -336,7 +337,7 @@ impl Sequence {
     fn finish(&mut self, reason: FinishReason, end: Option<Token>) {
         self.permit = None;
         let usage = Usage { prompt_tokens: self.prompt_tokens, completion_tokens: self.generated, cached_tokens: self.cached };
-        let _ = self.events.try_send(Ok(TextEvent::Finished(Finish { reason, usage, end })));
+        self.events.try_send(Ok(TextEvent::Finished(Finish { reason, usage, end })));
     }
 }
 

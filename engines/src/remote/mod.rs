@@ -49,6 +49,9 @@ use fleet::Fleet;
 use question::Question;
 use server::Server;
 
+/// Events of an answer that wait for its reader, at most: as many as an answer has tokens, but for very long ones.
+const MOST_WAITING: usize = 1 << 16;
+
 /// The backend `openai`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenAi;
@@ -192,8 +195,11 @@ impl TextEngine for RemoteEngine {
         answer.connect().await?;
         let max_tokens = answer.question().max_tokens().or(context).unwrap_or(0);
         let beginning = Beginning { seed, prompt_text: prompt_text.into(), prompt_tokens: prompt_tokens.into(), max_tokens };
-        let events = futures_util::stream::unfold(answer, async |mut answer| Some((answer.next().await?, answer)));
-        Ok(Generation::new(beginning, events))
+        let most = if max_tokens == 0 { MOST_WAITING } else { max_tokens.min(MOST_WAITING) };
+        let (sender, events) = crate::events::channel(most + 2);
+        // A reader that waits for another answer first must not hold up the server, nor this one's place.
+        tokio::spawn(answer.tell(sender));
+        Ok(Generation::timed(beginning, events))
     }
 }
 
