@@ -307,7 +307,7 @@ fn the_first_lines_number_can_not_be_changed_to_another_one() {
 #[test]
 fn lines_without_numbers_are_told_page_by_page_and_counted_in_parts() {
     let old: Vec<Vec<u8>> = (0..10).map(|at| format!(r#"{{"prompt":"old {at}","response":""}}"#).into_bytes()).collect();
-    let mut mixed = old.clone();
+    let mut mixed = old;
     mixed.extend(lines(10));
     let folder = Folder { folder: tempfile::tempdir().unwrap(), lines: mixed };
     let first_segment = format!("log-{:012}-20231114T221320Z.jsonl", 0);
