@@ -142,7 +142,7 @@ fn the_built_in_engines_can_be_left_out() {
     let named = Setup::file(&format!("engine = \"mine\"\nbuilt_in_engines = false\n{own}[engines.smollm2]\nkeep_alive = 0\n"));
     assert_eq!(named.settings().engines.keys().collect::<Vec<_>>(), ["mine", "smollm2"]);
     assert_eq!(alone.variable("MINIVAULTD_BUILT_IN_ENGINES", "true").settings().engines.len(), 3);
-    Setup::file("built_in_engines = false\n").refused(&["default: engine is \"distilgpt2\"; there is no table [engines.distilgpt2]"]);
+    Setup::file("built_in_engines = false\n").refused(&["default: engine is \"distilgpt2\"; there is no table [engines.distilgpt2]; the engines are: none"]);
     Setup::file("built_in_engines = 1\n").refused(&["config.toml:1:20: built_in_engines is 1; it must be true or false"]);
 }
 

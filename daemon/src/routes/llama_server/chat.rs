@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use minivault_wire::chat::ChatBody;
+use minivault_wire::chat::{ChatBody, Content};
 
 use crate::error::ApiError;
 use crate::routes::App;
@@ -26,9 +26,17 @@ pub(in crate::routes) async fn complete(
 
 /// Unless it says otherwise, a conversation that ends with the assistant's words is one whose answer is begun.
 pub(super) fn go_on_with_a_begun_answer(body: &mut ChatBody) {
-    if body.continue_final_message.is_none() && body.add_generation_prompt != Some(true) {
-        let begun =
-            body.messages.len() > 1 && body.messages.last().is_some_and(|last| last.role == "assistant" && last.tool_calls.is_none());
-        body.continue_final_message = begun.then_some(true);
+    let several = body.messages.len() > 1;
+    let begun = body.messages.last_mut().filter(|last| several && last.role == "assistant" && last.tool_calls.is_none());
+    let Some(begun) = begun.filter(|_| body.continue_final_message != Some(false) && body.add_generation_prompt != Some(true)) else {
+        return;
+    };
+    body.continue_final_message = Some(true);
+    // There, and there alone, an empty line joins its parts.
+    if let Some(Content::Parts(parts)) = &begun.content
+        && parts.iter().all(|part| part.r#type == "text" && part.text.is_some())
+    {
+        let texts: Vec<&str> = parts.iter().filter_map(|part| part.text.as_deref()).collect();
+        begun.content = Some(Content::Text(texts.join("\n\n")));
     }
 }
