@@ -184,6 +184,7 @@ impl Interaction {
                 replay_of: replay_of.clone(),
                 seq: 0,
                 endpoint: endpoint.to_owned(),
+                key: wish.key.as_deref().map(str::to_owned),
                 model: info.name.clone(),
                 backend: info.backend.clone(),
                 fingerprint: info.fingerprint.clone(),

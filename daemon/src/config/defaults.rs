@@ -49,9 +49,14 @@ pub(super) fn sections() -> Dict {
             "server",
             table([
                 ("listen", "127.0.0.1:8000".into()),
+                ("hosts", Vec::<String>::new().into()),
+                ("origins", Vec::<String>::new().into()),
+                ("keys", Vec::<String>::new().into()),
+                ("keys_file", "".into()),
+                ("allow_keyless", false.into()),
                 ("body_limit", (4 << 20).into()),
                 ("max_prompt_bytes", (1 << 20).into()),
-                ("header_timeout", 10.into()),
+                ("header_timeout", 5.into()),
                 ("grace", 10.into()),
             ])
             .into(),

@@ -10,7 +10,7 @@ use crate::kit::Setup;
 fn without_any_source_the_defaults_hold() {
     let settings = Setup::new().settings();
     assert_eq!(settings.engine, "distilgpt2");
-    assert_eq!(settings.server.listen, Listen::Tcp("127.0.0.1:8000".into()));
+    assert_eq!(settings.server.listen, [Listen::Tcp("127.0.0.1:8000".into())]);
     assert_eq!(settings.server.body_limit, 4 * 1024 * 1024);
     assert_eq!(settings.server.max_prompt_bytes, 1024 * 1024);
     assert_eq!(settings.server.grace, Duration::from_secs(10));
@@ -37,7 +37,7 @@ fn a_text_is_overridden_by_each_later_source() {
     assert_eq!(variable.line("server.listen"), ("\"127.0.0.1:2\"".into(), origin.into()));
     let flag = variable.listen("127.0.0.1:3");
     assert_eq!(flag.line("server.listen"), ("\"127.0.0.1:3\"".into(), "--listen".into()));
-    assert_eq!(flag.settings().server.listen, Listen::Tcp("127.0.0.1:3".into()));
+    assert_eq!(flag.settings().server.listen, [Listen::Tcp("127.0.0.1:3".into())]);
 }
 
 #[test]
