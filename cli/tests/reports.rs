@@ -163,7 +163,8 @@ fn without_arguments_and_without_a_terminal_the_help_is_shown() {
 fn the_key_goes_along_and_is_never_shown() {
     let refusal = r#"{"error":{"message":"the API key isn't one of this daemon's","type":"authentication_error","code":"unauthorized","param":null}}"#;
     let key = "sk-secret";
-    let daemon = Daemon::answering(vec![answer("200 OK", &models_json()), answer("401 Unauthorized", refusal), answer("200 OK", &models_json())]);
+    let daemon =
+        Daemon::answering(vec![answer("200 OK", &models_json()), answer("401 Unauthorized", refusal), answer("200 OK", &models_json())]);
     assert_eq!(run(&daemon.url, &["models", "--json", "--key", key]).status.code(), Some(0));
     assert_eq!(daemon.request().authorization.as_deref(), Some("Bearer sk-secret"));
     let mut cli = cli(&["models", "--url", &daemon.url]);

@@ -161,7 +161,7 @@ mod tests {
     fn flags_become_overrides() {
         let source = parse("minivaultd --config a.toml --engine mine").unwrap().source().unwrap();
         assert_eq!(source.file, Some(PathBuf::from("a.toml")));
-        assert_eq!(source.overrides, Overrides { listen: None, engine: Some("mine".into()) });
+        assert_eq!(source.overrides, Overrides { engine: Some("mine".into()), ..Overrides::default() });
         assert_eq!(source.working_directory, std::env::current_dir().unwrap());
     }
 }

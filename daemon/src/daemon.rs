@@ -12,10 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::arguments::{Arguments, Command};
 use crate::config::{self, Listen, Loaded, LogSettings, ServerSettings, Settings};
-use crate::engine_table::EngineTable;
 use crate::door::Door;
 use crate::door::listener::Listener;
 use crate::door::server::{Times, serve};
+use crate::engine_table::EngineTable;
 use crate::eval;
 use crate::routes::{App, Limits, router};
 
@@ -209,7 +209,9 @@ impl Introduction {
                 " -H 'Authorization: Bearer KEY'"
             }
         };
-        eprintln!("\nReady. Try:\n  curl -X POST {target}/generate{key} -H 'Content-Type: application/json' -d '{{\"prompt\":\"Hello\"}}'\n");
+        eprintln!(
+            "\nReady. Try:\n  curl -X POST {target}/generate{key} -H 'Content-Type: application/json' -d '{{\"prompt\":\"Hello\"}}'\n"
+        );
     }
 }
 

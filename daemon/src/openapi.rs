@@ -162,7 +162,11 @@ const AT_THE_DOOR: &[Refusal] = &[
     Refusal {
         status: 403,
         description: "Another host is meant, or a page asks that may not",
-        examples: &[example("forbidden", "the origin is `https://app.example`, which may not ask; server.origins in the configuration names those that may", None)],
+        examples: &[example(
+            "forbidden",
+            "the origin is `https://app.example`, which may not ask; server.origins in the configuration names those that may",
+            None,
+        )],
     },
 ];
 
@@ -282,12 +286,16 @@ const UNANSWERED: &[Refusal] = &[
 fn add(responses: &mut Responses, refusal: &Refusal) {
     let new = response(refusal);
     match responses.responses.entry(refusal.status.to_string()) {
-        Entry::Vacant(vacant) => { vacant.insert(new.into()); }
+        Entry::Vacant(vacant) => {
+            vacant.insert(new.into());
+        }
         Entry::Occupied(mut occupied) => {
             let RefOr::T(there) = occupied.get_mut() else { return };
             for (kind, content) in new.content {
                 if let (Some(RefOr::T(there)), RefOr::T(content)) = (there.content.get_mut(&kind), content) {
-                    content.examples.into_iter().for_each(|(code, example)| { there.examples.entry(code).or_insert(example); });
+                    content.examples.into_iter().for_each(|(code, example)| {
+                        there.examples.entry(code).or_insert(example);
+                    });
                 }
             }
         }

@@ -22,7 +22,8 @@ pub(super) fn shown(path: &[String], value: &Value) -> String {
         Value::Dict(_, table) if table.is_empty() => "{}".into(),
         Value::Dict(_, table) => {
             let below = |key: &String| path.iter().chain([key]).cloned().collect::<Vec<_>>();
-            let entries: Vec<String> = table.iter().map(|(key, value)| format!("{} = {}", key_name(key), shown(&below(key), value))).collect();
+            let entries: Vec<String> =
+                table.iter().map(|(key, value)| format!("{} = {}", key_name(key), shown(&below(key), value))).collect();
             format!("{{ {} }}", entries.join(", "))
         }
         Value::Array(_, values) => {

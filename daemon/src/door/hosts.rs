@@ -95,8 +95,17 @@ mod tests {
     #[test]
     fn this_machine_what_is_listened_on_and_what_is_configured_is_answered_to() {
         for host in [
-            "localhost", "LOCALHOST:8000", "127.0.0.1", "127.9.8.7:1", "[::1]", "[::1]:8000", "192.0.2.7:8000", "192.0.2.7", "vault.local",
-            "VAULT.LOCAL:443", "localhost:",
+            "localhost",
+            "LOCALHOST:8000",
+            "127.0.0.1",
+            "127.9.8.7:1",
+            "[::1]",
+            "[::1]:8000",
+            "192.0.2.7:8000",
+            "192.0.2.7",
+            "vault.local",
+            "VAULT.LOCAL:443",
+            "localhost:",
         ] {
             assert!(hosts().answers_to(host), "{host}");
         }
@@ -105,9 +114,30 @@ mod tests {
     #[test]
     fn every_other_name_is_refused() {
         for host in [
-            "", "evil.example", "localhost.evil.example", "evil.localhost", "127.0.0.1.evil.example", "127.1", "127.0.0.1:80:80", "0.0.0.0",
-            "[::]", "[::1", "[::1]x", "[::1]:x", "::1", "user@localhost", "localhost@evil.example", "localhost/..", "192.0.2.8", "localhost.",
-            " localhost", "localhost ", "x.vault.local", "2130706433", "0x7f.0.0.1", ":8000",
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "evil.localhost",
+            "127.0.0.1.evil.example",
+            "127.1",
+            "127.0.0.1:80:80",
+            "0.0.0.0",
+            "[::]",
+            "[::1",
+            "[::1]x",
+            "[::1]:x",
+            "::1",
+            "user@localhost",
+            "localhost@evil.example",
+            "localhost/..",
+            "192.0.2.8",
+            "localhost.",
+            " localhost",
+            "localhost ",
+            "x.vault.local",
+            "2130706433",
+            "0x7f.0.0.1",
+            ":8000",
         ] {
             assert!(!hosts().answers_to(host), "{host}");
         }

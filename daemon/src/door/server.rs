@@ -36,7 +36,8 @@ pub async fn serve<Hurry: Future<Output = ()>>(
     let mut connections = JoinSet::new();
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(times.headers);
+    // Some clients look for headers as they have always been written.
+    http.timer(TokioTimer::new()).header_read_timeout(times.headers).title_case_headers(true);
     let mut arrivals = stream::select_all(listeners.into_iter().map(|listener| Box::pin(arrivals(listener))));
     tokio::pin!(shutdown);
     let hurry = loop {

@@ -44,7 +44,8 @@ fn a_file_holds_more_of_them() {
     assert_eq!(setup.line("server.keys_file").0, format!("\"{}\"", setup.path("etc/keys").display()));
     let setup = Setup::file("server.keys_file = \"no\"");
     let path = setup.path("no").display().to_string();
-    setup.refused(&[&format!("config.toml:1:20: server.keys_file is \"{path}\"; it can't be read: No such file or directory (os error 2)")]);
+    setup
+        .refused(&[&format!("config.toml:1:20: server.keys_file is \"{path}\"; it can't be read: No such file or directory (os error 2)")]);
 }
 
 #[test]
@@ -55,7 +56,10 @@ fn what_is_wrong_with_a_key_is_told_without_it() {
         ("server.keys = [\"\"]", "key `key-1` must be visible ASCII characters, at least one and no spaces"),
         ("server.keys = [\"sk-secret\", \"sk-secret\"]", "`key-1` and `key-2` are the same key"),
         ("server.keys = { \"sk secret\" = \"ada\" }", "the name of a key consists of letters, digits, _, -, . and @"),
-        ("server.keys = { ada = { key = \"sk-secret\", concurrent = 0 } }", "a limit of `ada` is 0, which nothing keeps; leave the key out instead"),
+        (
+            "server.keys = { ada = { key = \"sk-secret\", concurrent = 0 } }",
+            "a limit of `ada` is 0, which nothing keeps; leave the key out instead",
+        ),
     ] {
         let error = Setup::file(text).try_load().unwrap_err().to_string();
         assert!(error.contains(hidden) && error.ends_with(complaint), "{text}: {error}");
@@ -81,10 +85,13 @@ fn what_is_wrong_with_a_key_is_told_without_it() {
 
 #[test]
 fn the_report_shows_that_there_are_keys_and_not_which() {
-    let setup = Setup::file("[server.keys]\nada = \"sk-secret\"\nbob = { key = \"sk-secret-2\" }").variable("MINIVAULTD_SERVER__KEYS__EVE", "sk-secret-3");
+    let setup = Setup::file("[server.keys]\nada = \"sk-secret\"\nbob = { key = \"sk-secret-2\" }")
+        .variable("MINIVAULTD_SERVER__KEYS__EVE", "sk-secret-3");
     let loaded = setup.load();
     let report = loaded.report.to_string();
-    for line in ["server.keys.ada = (hidden)  # config.toml:2:7", "server.keys.eve = (hidden)  # environment variable MINIVAULTD_SERVER__KEYS__EVE"] {
+    for line in
+        ["server.keys.ada = (hidden)  # config.toml:2:7", "server.keys.eve = (hidden)  # environment variable MINIVAULTD_SERVER__KEYS__EVE"]
+    {
         assert!(report.lines().any(|seen| seen == line), "{report}");
     }
     assert!(!report.contains("sk-secret") && !format!("{loaded:?}").contains("sk-secret"));

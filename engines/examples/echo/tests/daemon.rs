@@ -378,7 +378,7 @@ fn a_foreign_host_is_refused_and_a_key_asked_for_on_the_wire() {
     };
     assert!(ask("GET /health HTTP/1.1\r\nHost: evil.example\r\n").starts_with("HTTP/1.1 403"));
     assert!(ask("GET /health HTTP/1.1\r\n").starts_with("HTTP/1.1 400"));
-    assert!(ask("GET /ready HTTP/1.1\r\nHost: localhost\r\n").contains("\r\nwww-authenticate: Bearer\r\n"));
+    assert!(ask("GET /ready HTTP/1.1\r\nHost: localhost\r\n").contains("\r\nWww-Authenticate: Bearer\r\n"));
     assert!(ask("GET /ready HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: sk-secret\r\n").starts_with("HTTP/1.1 200"));
     let answer = daemon.client(&["generate", "--no-stream", "--key", "sk-secret", "--max-tokens", "1", "abc"]);
     assert_eq!(answer.status.code(), Some(0), "{answer:?}");
