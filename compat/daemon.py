@@ -26,10 +26,10 @@ def toml(value):
     return json.dumps(value)
 
 
-def configuration(engine, engines, listen="127.0.0.1:0", aliases=None, generation=None, log="log.jsonl", server=None, built_in_engines=True):
+def configuration(engine, engines, server=None, aliases=None, generation=None, log="log.jsonl", built_in_engines=True):
     """config.toml: the engine that answers, the engines' tables, and other names for them."""
     lines = [f"engine = {toml(engine)}", f"built_in_engines = {toml(built_in_engines)}"]
-    tables = {"server": {"listen": listen, **(server or {})}, "log": {"path": log}, "generation": generation or {}, "aliases": aliases or {}}
+    tables = {"server": server or {"listen": "127.0.0.1:0"}, "log": {"path": log}, "generation": generation or {}, "aliases": aliases or {}}
     tables.update({f"engines.{name}": table for name, table in engines.items()})
     for name, table in tables.items():
         if not table and not name.startswith("engines."):
@@ -90,12 +90,13 @@ class Daemon:
             self.process.wait()
 
 
-def wait_until_ready(url):
+def wait_until_ready(url, key=None):
     """Until the default engine answers."""
+    request = urllib.request.Request(f"{url}/ready", headers={"Authorization": f"Bearer {key}"} if key else {})
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            with urllib.request.urlopen(f"{url}/ready", timeout=10):
+            with urllib.request.urlopen(request, timeout=10):
                 return
         except (urllib.error.URLError, OSError) as error:
             if time.monotonic() > deadline or getattr(error, "code", 503) != 503:

@@ -56,6 +56,9 @@ pub struct General {
     /// Where the daemon listens
     #[arg(long, global = true, env = "MINIVAULT_URL", value_name = "URL", default_value = DEFAULT_URL, value_parser = daemon_url, display_order = 900)]
     pub url: Url,
+    /// The API key, where the daemon asks for one; better in the environment, where other users don't see it
+    #[arg(long, global = true, env = "MINIVAULT_API_KEY", hide_env_values = true, value_name = "KEY", display_order = 900)]
+    pub key: Option<String>,
     /// Leave out remarks on stderr; errors are still told
     #[arg(short, long, global = true, display_order = 901)]
     pub quiet: bool,

@@ -9,7 +9,7 @@ use minivault_wire::interactions::{NEXT, ReplayAnswer, ReplayBody};
 use minivault_wire::models::ModelList;
 use minivault_wire::native::{GenerateAnswer, GenerateBody};
 use minivault_wire::status::{HealthAnswer, ReadyAnswer};
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
@@ -36,7 +36,7 @@ pub struct Whole<T> {
 
 impl Client {
     /// Connects to nothing yet.
-    pub fn new(mut base: Url) -> Result<Self, Failure> {
+    pub fn new(mut base: Url, key: Option<&str>) -> Result<Self, Failure> {
         base.set_query(None);
         base.set_fragment(None);
         if !base.path().ends_with('/') {
@@ -48,6 +48,9 @@ impl Client {
             .redirect(Policy::none())
             // The daemon may close a kept connection while the user thinks; a new one costs next to nothing.
             .pool_max_idle_per_host(0);
+        if let Some(key) = key.filter(|key| !key.is_empty()) {
+            builder = builder.default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer(key)?)]));
+        }
         if base.scheme() == "http" {
             // A machine without a store of certificates must be able to talk to itself.
             builder = builder.tls_certs_only([]);
@@ -233,6 +236,14 @@ impl Client {
     }
 }
 
+/// A key as the daemon wants it. What is wrong with one is told without it.
+fn bearer(key: &str) -> Result<HeaderValue, Failure> {
+    let mut value = HeaderValue::try_from(format!("Bearer {key}"))
+        .map_err(|_| Failure::Usage("the API key holds a character that no header can carry".into()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 /// Whether the address is this machine's own, which a proxy cannot reach.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
@@ -263,7 +274,7 @@ mod tests {
     #[test]
     fn an_address_is_shown_without_its_password() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::new(Url::parse("http://me:secret@127.0.0.1:8000/vault?x=1").unwrap()).unwrap();
+        let client = Client::new(Url::parse("http://me:secret@127.0.0.1:8000/vault?x=1").unwrap(), None).unwrap();
         assert_eq!(client.address(), "http://127.0.0.1:8000/vault");
         assert_eq!(client.endpoint("generate").unwrap().path(), "/vault/generate");
     }

@@ -158,3 +158,29 @@ fn without_arguments_and_without_a_terminal_the_help_is_shown() {
     check(&output, 2, "", "error: no command given");
     check(&output, 2, "", "Usage: minivault");
 }
+
+#[test]
+fn the_key_goes_along_and_is_never_shown() {
+    let refusal = r#"{"error":{"message":"the API key isn't one of this daemon's","type":"authentication_error","code":"unauthorized","param":null}}"#;
+    let key = "sk-secret";
+    let daemon =
+        Daemon::answering(vec![answer("200 OK", &models_json()), answer("401 Unauthorized", refusal), answer("200 OK", &models_json())]);
+    assert_eq!(run(&daemon.url, &["models", "--json", "--key", key]).status.code(), Some(0));
+    assert_eq!(daemon.request().authorization.as_deref(), Some("Bearer sk-secret"));
+    let mut cli = cli(&["models", "--url", &daemon.url]);
+    check(&cli.command.env("MINIVAULT_API_KEY", key).output().unwrap(), 1, "", "error: the API key isn't one of this daemon's\n");
+    assert_eq!(daemon.request().authorization.as_deref(), Some("Bearer sk-secret"));
+    assert_eq!(run(&daemon.url, &["models", "--json"]).status.code(), Some(0));
+    assert_eq!(daemon.request().authorization, None);
+    let help = cli_with_key(key, &["--help"]);
+    let broken = cli_with_key("sk-secret\n", &["models"]);
+    assert_eq!(broken.status.code(), Some(2));
+    for output in [help, broken] {
+        let said = [output.stdout, output.stderr].concat();
+        assert!(!String::from_utf8_lossy(&said).contains(key));
+    }
+}
+
+fn cli_with_key(key: &str, arguments: &[&str]) -> std::process::Output {
+    cli(arguments).command.env("MINIVAULT_API_KEY", key).output().unwrap()
+}

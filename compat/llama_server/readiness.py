@@ -14,7 +14,7 @@ def pytest_collection_finish(session):
 
     def start_and_wait(server, *arguments, **keywords):
         start(server, *arguments, **keywords)
-        wait_until_ready(server.make_url(""))
+        wait_until_ready(server.make_url(""), server.api_key)
 
     utils.ServerProcess.start = start_and_wait
     # The presets are started once beforehand to fetch their models; here there is nothing to fetch.

@@ -17,9 +17,13 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 
-    /// Listen on this address: HOST:PORT or unix:PATH
+    /// Listen on this address: HOST:PORT or unix:PATH; may be said several times
     #[arg(long, value_name = "ADDRESS", global = true)]
-    pub listen: Option<String>,
+    pub listen: Vec<String>,
+
+    /// Let other machines ask without an API key
+    #[arg(long, global = true)]
+    pub allow_keyless: bool,
 
     /// Answer with this engine when a request names none; the name of an [engines.NAME] table
     #[arg(long = "engine", id = "default_engine", value_name = "NAME", global = true)]
@@ -83,7 +87,7 @@ impl Arguments {
     /// # Errors
     /// The working directory can't be told, for example because it has been removed.
     pub fn source(&self) -> io::Result<Source> {
-        let overrides = Overrides { listen: self.listen.clone(), engine: self.engine.clone() };
+        let overrides = Overrides { listen: self.listen.clone(), allow_keyless: self.allow_keyless, engine: self.engine.clone() };
         Source::of_process(self.config.clone(), overrides)
     }
 }
@@ -107,7 +111,7 @@ mod tests {
 
     #[test]
     fn no_arguments_serve_as_configured() {
-        let expected = Arguments { config: None, listen: None, engine: None, command: None };
+        let expected = Arguments { config: None, listen: Vec::new(), allow_keyless: false, engine: None, command: None };
         assert_eq!(parse("minivaultd"), Ok(expected));
     }
 
@@ -115,7 +119,8 @@ mod tests {
     fn flags_may_stand_before_or_after_the_command() {
         let expected = Arguments {
             config: Some("a.toml".into()),
-            listen: Some("[::1]:80".into()),
+            listen: vec!["[::1]:80".into()],
+            allow_keyless: false,
             engine: Some("mine".into()),
             command: Some(Command::Config),
         };
@@ -156,7 +161,7 @@ mod tests {
     fn flags_become_overrides() {
         let source = parse("minivaultd --config a.toml --engine mine").unwrap().source().unwrap();
         assert_eq!(source.file, Some(PathBuf::from("a.toml")));
-        assert_eq!(source.overrides, Overrides { listen: None, engine: Some("mine".into()) });
+        assert_eq!(source.overrides, Overrides { engine: Some("mine".into()), ..Overrides::default() });
         assert_eq!(source.working_directory, std::env::current_dir().unwrap());
     }
 }

@@ -11,12 +11,13 @@ use minivault_journal::{Journal, Recording};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::arguments::{Arguments, Command};
-use crate::config::{self, Listen, Loaded, LogSettings, Settings};
+use crate::config::{self, Listen, Loaded, LogSettings, ServerSettings, Settings};
+use crate::door::Door;
+use crate::door::listener::Listener;
+use crate::door::server::{Times, serve};
 use crate::engine_table::EngineTable;
 use crate::eval;
-use crate::listener::Listener;
 use crate::routes::{App, Limits, Tells, router};
-use crate::server::{Times, serve};
 
 /// Runs the daemon with these backends, as the command line and the configuration say, to its end.
 ///
@@ -63,9 +64,7 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
     let Settings { engine, server, log, generation, engines, aliases } = settings;
     // What can fail at once fails before a model is loaded.
     let mut signals = Signals { interrupts: signal(SignalKind::interrupt())?, terminations: signal(SignalKind::terminate())? };
-    let listener = Listener::bind(&server.listen)
-        .await
-        .map_err(|error| anyhow::anyhow!("{error}; choose another address with --listen or server.listen"))?;
+    let listeners = listen(&server).await?;
     let kept = in_words(&log);
     let journal = Arc::new(Journal::open(&log.path, &log.options)?);
     let engines = Arc::new(EngineTable::new(engine, engines).with_aliases(aliases));
@@ -73,13 +72,14 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
     let tells = Tells { slots: server.slots, verbose: server.verbose };
     let app = App::new(engines.clone(), journal.clone(), generation, limits).with_log_off_allowed(log.allow_off).telling(tells);
     let (version, default) = (env!("CARGO_PKG_VERSION"), engines.default_name());
+    let addresses: Vec<String> = listeners.iter().map(Listener::to_string).collect();
+    let everywhere = addresses.join(" and ");
     if engines.default_is_starting() {
-        eprintln!("MiniVault {version} listens on {listener} and loads `{default}` …");
+        eprintln!("MiniVault {version} listens on {everywhere} and loads `{default}` …");
     } else {
-        eprintln!("MiniVault {version} listens on {listener}; `{default}` loads when it is first asked.");
+        eprintln!("MiniVault {version} listens on {everywhere}; `{default}` loads when it is first asked.");
     }
-
-    let address = listener.to_string();
+    let introduction = Introduction { target: target(&server.listen[0], &addresses[0]), log: kept, keys: server.keys.len() };
     let (gone, fails) = tokio::sync::oneshot::channel();
     let opening = tokio::spawn({
         let engines = engines.clone();
@@ -90,7 +90,7 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
             });
             let opened = if engines.default_is_starting() { engines.open_default().await.map(drop) } else { Ok(()) };
             match opened {
-                Ok(()) => greet(&engines, &server.listen, &address, &kept),
+                Ok(()) => introduction.say(&engines),
                 // Nobody listens any more when the daemon was told to stop meanwhile.
                 Err(error) => drop(gone.send(error)),
             }
@@ -114,7 +114,7 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
         async move { signals.next().await }
     };
     let times = Times { headers: server.header_timeout, grace: server.grace };
-    serve(listener, router(app.clone()), times, shutdown).await;
+    serve(listeners, Door::new(&server).before(router(app.clone())), times, shutdown).await;
     opening.abort();
     // Engines first: what still runs ends and is logged. Then the log, whole to its last line.
     tokio::task::spawn_blocking(move || {
@@ -150,27 +150,70 @@ impl Signals {
     }
 }
 
-/// The first lines at start.
-fn greet(engines: &EngineTable, listen: &Listen, address: &str, log: &str) {
-    use crate::engine_table::Phase;
-    let default = engines.default_name();
-    match engines.default_phase() {
-        Phase::Ready(engine) => introduce(&*engine),
-        Phase::Replaced { by, reason } => {
-            eprintln!("\n  `{default}` can't be had, so `{}` answers in its place:", by.info().name);
-            reason.lines().for_each(|line| eprintln!("    {line}"));
-            introduce(&*by);
+/// Listens on all addresses, if that is safe.
+async fn listen(server: &ServerSettings) -> anyhow::Result<Vec<Listener>> {
+    let mut listeners = Vec::with_capacity(server.listen.len());
+    for address in &server.listen {
+        let listener = Listener::bind(address)
+            .await
+            .map_err(|error| anyhow::anyhow!("{error}; choose another address with --listen or server.listen"))?;
+        if listener.is_remote() && server.keys.is_empty() && !server.allow_keyless {
+            anyhow::bail!(
+                "other machines can reach {address}, and there is no API key: set server.keys (MINIVAULTD_SERVER__KEYS in the environment), \
+                 or let everybody ask with --allow-keyless or server.allow_keyless"
+            );
         }
-        // It loads when it is first asked.
-        Phase::Idle => eprintln!("\n  engine       {default}"),
-        _ => return,
+        listeners.push(listener);
     }
-    eprintln!("  log          {log}");
-    let target = match listen {
+    Ok(listeners)
+}
+
+/// How curl is told where to ask.
+fn target(listen: &Listen, address: &str) -> String {
+    match listen {
         Listen::Tcp(_) => address.to_owned(),
         Listen::Unix(path) => format!("--unix-socket {} http://localhost", path.display()),
-    };
-    eprintln!("\nReady. Try:\n  curl -X POST {target}/generate -H 'Content-Type: application/json' -d '{{\"prompt\":\"Hello\"}}'\n");
+    }
+}
+
+/// What the first lines at start tell besides the engine.
+struct Introduction {
+    /// Where to ask.
+    target: String,
+    /// The log, in words.
+    log: String,
+    /// How many keys there are.
+    keys: usize,
+}
+
+impl Introduction {
+    fn say(&self, engines: &EngineTable) {
+        use crate::engine_table::Phase;
+        let default = engines.default_name();
+        match engines.default_phase() {
+            Phase::Ready(engine) => introduce(&*engine),
+            Phase::Replaced { by, reason } => {
+                eprintln!("\n  `{default}` can't be had, so `{}` answers in its place:", by.info().name);
+                reason.lines().for_each(|line| eprintln!("    {line}"));
+                introduce(&*by);
+            }
+            // It loads when it is first asked.
+            Phase::Idle => eprintln!("\n  engine       {default}"),
+            _ => return,
+        }
+        let Self { target, log, keys } = self;
+        eprintln!("  log          {log}");
+        let key = match keys {
+            0 => "",
+            _ => {
+                eprintln!("  keys         {keys}; a request needs one");
+                " -H 'Authorization: Bearer KEY'"
+            }
+        };
+        eprintln!(
+            "\nReady. Try:\n  curl -X POST {target}/generate{key} -H 'Content-Type: application/json' -d '{{\"prompt\":\"Hello\"}}'\n"
+        );
+    }
 }
 
 /// Where interactions are kept, and what of them.

@@ -1,5 +1,7 @@
 //! The one table from what went wrong to status, code and body.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -35,6 +37,23 @@ impl ApiError {
     pub fn invalid(param: Option<&str>, message: impl Into<String>) -> Self {
         let param = param.map(|param| shorten(param, LONGEST_NAME));
         Self { param, ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", message) }
+    }
+
+    /// The request carries no key, or none that is known.
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    }
+
+    /// The request is for another host.
+    pub fn foreign_host(host: &str) -> Self {
+        let host = shorten(host, LONGEST_NAME);
+        Self::forbidden(format!("the host is `{host}`, which isn't this daemon's; server.hosts in its configuration names more"))
+    }
+
+    /// The request comes from a page that may not ask.
+    pub fn foreign_origin(origin: &str) -> Self {
+        let origin = shorten(origin, LONGEST_NAME);
+        Self::forbidden(format!("the origin is `{origin}`, which may not ask; server.origins in the configuration names those that may"))
     }
 
     /// The request may not do that here.
@@ -103,6 +122,12 @@ impl ApiError {
         Self { retry_after: Some(1), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message) }
     }
 
+    /// A key has used up what it may, for so long.
+    pub fn rate_limited(message: impl Into<String>, wait: Duration) -> Self {
+        let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message) }
+    }
+
     /// The daemon is about to end.
     pub fn draining() -> Self {
         Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "the daemon is shutting down") }
@@ -165,6 +190,11 @@ impl ApiError {
         self.status.is_client_error() || [StatusCode::NOT_IMPLEMENTED, StatusCode::SERVICE_UNAVAILABLE].contains(&self.status)
     }
 
+    /// Seconds after which it may be tried again, where they are known.
+    pub fn retry_after(&self) -> Option<u64> {
+        self.retry_after
+    }
+
     /// What was wrong, for people.
     pub fn message(&self) -> &str {
         &self.message
@@ -223,6 +253,9 @@ impl From<JournalError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -233,6 +266,7 @@ impl IntoResponse for ApiError {
 /// Whose fault a status says it is, in OpenAI's words.
 pub(crate) fn kind(status: u16) -> &'static str {
     match status {
+        401 => "authentication_error",
         429 => "rate_limit_error",
         400..=499 => "invalid_request_error",
         _ => "server_error",

@@ -1,14 +1,14 @@
 //! minivaultd: text generation over HTTP, every interaction kept.
 //!
-//! The way of a request: [`server`] accepts a connection, [`routes`] reads the body and turns it into a question for an engine,
+//! The way of a request: [`door`] accepts a connection and looks at who asks, [`routes`] reads the body and turns it into a question for an engine,
 //! [`engine_table`] finds that engine and keeps it by a [`lease`], [`interaction`] asks it and leaves one line in the log, whatever happens, and the route
 //! gives the answer the form that its client expects. Every refusal takes its status and body from [`error`].
 //!
 //! - [`arguments`], [`config`]: the command line and the configuration
 //! - [`daemon`]: opens everything, serves, and closes everything in order
+//! - [`door`]: sockets, hosts, origins and keys, before any route
 //! - [`eval`]: `minivaultd eval`, what an engine makes of a text
-//! - [`listener`]: TCP and Unix sockets
-//! - `logging`: what a request says of its own place in the log
+//! - `logging`: what a request says of its own place in the log, and whose it is
 //! - [`normalized`]: a request as the log keeps it, and back
 //! - [`replay`]: interactions run again and compared
 //! - [`body`]: JSON bodies, and what is wrong with them
@@ -20,18 +20,17 @@ pub mod arguments;
 pub mod body;
 pub mod config;
 pub mod daemon;
+pub mod door;
 pub mod engine_table;
 pub mod error;
 pub mod eval;
 pub mod interaction;
 pub mod lease;
-pub mod listener;
 mod logging;
 mod nearest;
 pub mod normalized;
 mod openapi;
 pub mod replay;
 pub mod routes;
-pub mod server;
 
 pub use daemon::run;

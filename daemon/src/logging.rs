@@ -1,4 +1,4 @@
-//! What a request says of its own place in the log, and what is told it: `X-MiniVault-Log`.
+//! What a request says of its own place in the log, and what is told it: `X-MiniVault-Log`; and whose key it came with.
 //!
 //! A request may ask to be left out (`off`) where the configuration allows it. An answer that should have been logged and couldn't be
 //! says `dropped`; one that was left out says `off`.
@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::door::keys::Name;
 use crate::error::ApiError;
 use crate::routes::App;
 
@@ -26,6 +27,8 @@ tokio::task_local! {
 pub struct Wish {
     /// It wants no line.
     pub off: bool,
+    /// The name of the key it came with.
+    pub key: Option<Arc<str>>,
     dropped: Arc<AtomicBool>,
 }
 
@@ -47,7 +50,8 @@ pub async fn obey(State(app): State<App>, request: Request, next: Next) -> Respo
         Ok(off) => off,
         Err(error) => return error.into_response(),
     };
-    let wish = Wish { off, ..Wish::default() };
+    let key = request.extensions().get::<Name>().map(|name| name.0.clone());
+    let wish = Wish { off, key, ..Wish::default() };
     let mut response = CURRENT.scope(wish.clone(), next.run(request)).await;
     let told = match (off, wish.dropped.load(Ordering::Relaxed)) {
         (true, _) => Some("off"),

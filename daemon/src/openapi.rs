@@ -4,6 +4,7 @@
 //! a request may be refused with.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::LazyLock;
 
 use axum::http::header;
@@ -14,9 +15,11 @@ use minivault_wire::llama_server::CompletionPiece;
 use minivault_wire::native::{Done, Piece};
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder, Responses};
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 
+use crate::door::OPEN;
 use crate::error::kind;
 use crate::routes;
 
@@ -29,12 +32,23 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
             paths.insert(same.to_owned(), item);
         }
     }
-    // They would be the functions' names, which are no one's own.
-    for item in paths.values_mut() {
+    for (path, item) in paths.iter_mut() {
         for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            // They would be the functions' names, which are no one's own.
             operation.operation_id = None;
+            AT_THE_DOOR.iter().for_each(|refusal| add(&mut operation.responses, refusal));
+            if OPEN.contains(&path.as_str()) {
+                operation.security = Some(Vec::new());
+            } else {
+                WITH_KEYS.iter().for_each(|refusal| add(&mut operation.responses, refusal));
+            }
         }
     }
+    let key = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("Where the daemon's configuration has keys; `x-api-key: KEY` does as well"))
+        .build();
+    document.components.get_or_insert_default().add_security_scheme("key", SecurityScheme::Http(key));
     // What is derived from types and constants always is JSON.
     document.to_json().unwrap_or_default()
 });
@@ -54,6 +68,8 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
         (name = "interactions", description = "The log: searched, verified, run again"),
         (name = "status", description = "The daemon and its engines"),
     ),
+    // Without one, too: whether keys are needed is the configuration's to say.
+    security((), ("key" = [])),
     // Those that no route names are what events carry.
     components(schemas(ErrorBody, Piece, Done, ChatChunk, CompletionPiece)),
 )]
@@ -135,6 +151,38 @@ const FAILED: &[Refusal] = &[Refusal {
         example("internal", "the daemon failed; its diagnostic log says why", None),
     ],
 }];
+
+/// What every route refuses before it is asked.
+const AT_THE_DOOR: &[Refusal] = &[
+    Refusal {
+        status: 400,
+        description: "There is no host header, or more than one",
+        examples: &[example("invalid_request", "there is no host header", None)],
+    },
+    Refusal {
+        status: 403,
+        description: "Another host is meant, or a page asks that may not",
+        examples: &[example(
+            "forbidden",
+            "the origin is `https://app.example`, which may not ask; server.origins in the configuration names those that may",
+            None,
+        )],
+    },
+];
+
+/// What every route but `/health` refuses before it is asked.
+const WITH_KEYS: &[Refusal] = &[
+    Refusal {
+        status: 401,
+        description: "A key is needed, or the one that came isn't known",
+        examples: &[example("unauthorized", "the API key isn't one of this daemon's", None)],
+    },
+    Refusal {
+        status: 429,
+        description: "The key has used up what it may ask for",
+        examples: &[example("rate_limited", "key `ada` has 4 requests under way, which is its limit", None)],
+    },
+];
 
 const UNREADABLE: &[Refusal] = &[
     Refusal {
@@ -234,6 +282,26 @@ const UNANSWERED: &[Refusal] = &[
     },
 ];
 
+/// Adds it, where the status is there already as one more example.
+fn add(responses: &mut Responses, refusal: &Refusal) {
+    let new = response(refusal);
+    match responses.responses.entry(refusal.status.to_string()) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(new.into());
+        }
+        Entry::Occupied(mut occupied) => {
+            let RefOr::T(there) = occupied.get_mut() else { return };
+            for (kind, content) in new.content {
+                if let (Some(RefOr::T(there)), RefOr::T(content)) = (there.content.get_mut(&kind), content) {
+                    content.examples.into_iter().for_each(|(code, example)| {
+                        there.examples.entry(code).or_insert(example);
+                    });
+                }
+            }
+        }
+    }
+}
+
 fn responses(groups: &[&[Refusal]]) -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
     groups.iter().flat_map(|group| group.iter()).map(|refusal| (refusal.status.to_string(), response(refusal).into())).collect()
 }
@@ -329,7 +397,7 @@ mod tests {
         let document = document();
         let refusals = document["paths"]["/generate"]["post"]["responses"].as_object().unwrap();
         let statuses: Vec<&str> = refusals.keys().map(String::as_str).collect();
-        assert_eq!(statuses, ["200", "400", "403", "404", "408", "413", "415", "429", "500", "501", "502", "503", "504"]);
+        assert_eq!(statuses, ["200", "400", "401", "403", "404", "408", "413", "415", "429", "500", "501", "502", "503", "504"]);
         for (status, refusal) in refusals.iter().filter(|(status, _)| *status != "200") {
             let content = &refusal["content"]["application/json"];
             assert_eq!(content["schema"]["$ref"], "#/components/schemas/ErrorBody", "{status}");

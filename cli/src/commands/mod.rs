@@ -28,7 +28,7 @@ pub fn converses(arguments: &Arguments) -> bool {
 
 /// Does what the arguments ask for.
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let client = Client::new(arguments.general.url)?;
+    let client = Client::new(arguments.general.url, arguments.general.key.as_deref())?;
     let mut output = Output::new(arguments.general.quiet);
     match arguments.command {
         Some(Command::Generate(generate)) => generate::run(&client, *generate, &mut output).await,

@@ -29,6 +29,7 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Request {
     pub line: String,
+    pub authorization: Option<String>,
     pub body: Value,
 }
 
@@ -75,7 +76,7 @@ fn read_request(stream: &TcpStream) -> Request {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
-    let mut length = 0;
+    let (mut length, mut authorization) = (0, None);
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).unwrap();
@@ -84,11 +85,13 @@ fn read_request(stream: &TcpStream) -> Request {
         }
         if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
+        } else if let Some((_, value)) = header.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("authorization")) {
+            authorization = Some(value.trim().to_owned());
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
-    Request { line: line.trim().into(), body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
+    Request { line: line.trim().into(), authorization, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
 }
 
 /// A whole answer.

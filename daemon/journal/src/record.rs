@@ -27,6 +27,9 @@ pub struct Record {
     pub seq: u64,
     /// The route.
     pub endpoint: String,
+    /// The name of the API key that the request came with; never the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// The engine that answered.
     pub model: String,
     /// The backend that runs it.

@@ -14,30 +14,15 @@ use super::defaults;
 use super::engine_tables;
 use super::error::{ConfigError, Problem, hint};
 use super::explain::Section;
-use super::listen::Listen;
 use super::log;
 use super::merged::{Layer, Merged};
 use super::notation::{key_path, shown};
 use super::report::Report;
-use super::settings::{GenerationSettings, ServerSettings, Settings};
+use super::server;
+use super::settings::{GenerationSettings, Settings};
 
-/// Bytes that a body or a prompt may have at most: what a request holds in memory.
-const MOST_BYTES: usize = 1 << 30;
 /// Seconds that any wait may take at most: a day.
 const LONGEST_WAIT: f64 = 86_400.0;
-
-/// `[server]` as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ServerTable {
-    listen: String,
-    body_limit: usize,
-    max_prompt_bytes: usize,
-    header_timeout: f64,
-    grace: f64,
-    slots: bool,
-    verbose: bool,
-}
 
 /// `[generation]` as it is written.
 #[derive(Deserialize)]
@@ -71,7 +56,7 @@ pub(super) fn check(
     let (merged, mut table) = Merged::new(layers, working_directory)?;
     let mut checker = Checker { merged: &merged, problems };
     checker.top(&table);
-    let server = checker.server(&mut table);
+    let server = server::check(&mut checker, &mut table);
     let log = log::check(&mut checker, &mut table);
     let generation = checker.generation(&mut table);
     let (engine, engine_settings) = engine_tables::check(engines, &mut checker, &mut table);
@@ -126,6 +111,12 @@ impl Checker<'_> {
         self.duration(path, table, seconds, fits, "over 0 and at most")
     }
 
+    /// Checks how long something may last, if at all.
+    pub fn span(&mut self, path: &[String], table: &Dict, seconds: f64) -> Option<Duration> {
+        let fits = (0.0..=LONGEST_WAIT).contains(&seconds);
+        self.duration(path, table, seconds, fits, "between 0 and")
+    }
+
     fn duration(&mut self, path: &[String], table: &Dict, seconds: f64, fits: bool, limits: &str) -> Option<Duration> {
         if fits {
             return Some(Duration::from_secs_f64(seconds));
@@ -141,41 +132,6 @@ impl Checker<'_> {
         }
         self.refuse(path, table.get(path.last()?)?, &format!("it must be between 1 and {most}"));
         None
-    }
-
-    fn server(&mut self, table: &mut Dict) -> Option<ServerSettings> {
-        let table = section(table, "server")?;
-        let path = |key: &str| ["server".to_owned(), key.to_owned()];
-        let read: ServerTable = self.read(&["server".to_owned()], table, &[])?;
-        let listen = self.listen(&path("listen"), table, &read.listen);
-        let body_limit = self.between(&path("body_limit"), table, read.body_limit, MOST_BYTES);
-        let max_prompt_bytes = self.between(&path("max_prompt_bytes"), table, read.max_prompt_bytes, MOST_BYTES);
-        let header_timeout = self.wait(&path("header_timeout"), table, read.header_timeout);
-        let fits = (0.0..=LONGEST_WAIT).contains(&read.grace);
-        let grace = self.duration(&path("grace"), table, read.grace, fits, "between 0 and");
-        Some(ServerSettings {
-            listen: listen?,
-            body_limit: body_limit?,
-            grace: grace?,
-            header_timeout: header_timeout?,
-            max_prompt_bytes: max_prompt_bytes?,
-            slots: read.slots,
-            verbose: read.verbose,
-        })
-    }
-
-    fn listen(&mut self, path: &[String], table: &mut Dict, text: &str) -> Option<Listen> {
-        let value = table.get_mut("listen")?;
-        match Listen::parse(text, self.merged.base(value)) {
-            Ok(listen) => {
-                *value = Value::String(value.tag(), listen.to_string());
-                Some(listen)
-            }
-            Err(complaint) => {
-                self.refuse(path, value, &complaint);
-                None
-            }
-        }
     }
 
     fn generation(&mut self, table: &mut Dict) -> Option<GenerationSettings> {

@@ -33,7 +33,8 @@ impl Listen {
     }
 }
 
-fn check_host(host: &str) -> Result<(), String> {
+/// Whether this can be a host.
+pub(super) fn check_host(host: &str) -> Result<(), String> {
     if host.is_empty() {
         return Err("a host must stand before the colon: 127.0.0.1 for this machine only, 0.0.0.0 for every network".into());
     }

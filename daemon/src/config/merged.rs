@@ -64,9 +64,9 @@ impl Layer {
         Self { origin, table }
     }
 
-    /// A single text from the command line.
-    pub fn flag(flag: &'static str, path: &[&str], text: String) -> Self {
-        Self::value(Origin::Flag(flag), path, Value::from(text))
+    /// A single value from the command line.
+    pub fn flag(flag: &'static str, path: &[&str], value: Value) -> Self {
+        Self::value(Origin::Flag(flag), path, value)
     }
 
     /// The engines' tables.

@@ -5,7 +5,7 @@
 //!
 //! - `defaults`, `file`, `environment`: the sources, each as tables of plain values
 //! - `merged`: figment merges them; every value keeps its origin
-//! - `check`, `engine_tables`, `aliases`, `listen`, `loading`, `log`: from plain values to [`Settings`]
+//! - `check`, `server`, `keys`, `listen`, `words`, `log`, `engine_tables`, `aliases`, `loading`: from plain values to [`Settings`]
 //! - `explain`, `error`, `report`, `notation`: mistakes and values in the words of the configuration
 //!
 //! An engine's table is read by the backend it names ([`Engines::prepare`]), so nothing here knows a backend's keys.
@@ -18,18 +18,22 @@ mod environment;
 mod error;
 mod explain;
 mod file;
+mod keys;
 mod listen;
 mod loading;
 mod log;
 mod merged;
 mod notation;
 mod report;
+mod server;
 mod settings;
+mod words;
 
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+use figment::value::Value;
 use minivault_engines::Engines;
 
 pub use error::{ConfigError, Problem};
@@ -56,8 +60,10 @@ pub struct Source {
 /// What command-line flags say; they override every other source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// `--listen`
-    pub listen: Option<String>,
+    /// `--listen`, as often as it was said.
+    pub listen: Vec<String>,
+    /// `--allow-keyless`
+    pub allow_keyless: bool,
     /// `--engine`
     pub engine: Option<String>,
 }
@@ -92,7 +98,13 @@ pub fn load(engines: &Engines, source: Source) -> Result<Loaded, ConfigError> {
     let mut layers = Vec::new();
     layers.extend(file::read(file.as_deref(), &working_directory)?);
     layers.extend(environment::read(environment, &mut problems));
-    layers.extend(overrides.listen.map(|listen| Layer::flag("--listen", &["server", "listen"], listen)));
-    layers.extend(overrides.engine.map(|engine| Layer::flag("--engine", &["engine"], engine)));
+    let listen = match &overrides.listen[..] {
+        [] => None,
+        [one] => Some(Value::from(one.clone())),
+        several => Some(Value::from(several.to_vec())),
+    };
+    layers.extend(listen.map(|listen| Layer::flag("--listen", &["server", "listen"], listen)));
+    layers.extend(overrides.allow_keyless.then(|| Layer::flag("--allow-keyless", &["server", "allow_keyless"], true.into())));
+    layers.extend(overrides.engine.map(|engine| Layer::flag("--engine", &["engine"], engine.into())));
     check::check(engines, layers, working_directory, problems)
 }

@@ -2,15 +2,11 @@
 
 use figment::value::{Dict, Tag, Value};
 
-/// The value for people to see: as config.toml would have it, unless its key says that it is a secret.
+/// The value as config.toml would have it, for people to see: without what its key says is a secret.
 pub(super) fn shown(path: &[String], value: &Value) -> String {
-    const SECRETS: [&str; 4] = ["key", "token", "secret", "password"];
-    let secret = |part: &String| SECRETS.iter().any(|word| part == word || part.ends_with(&format!("_{word}")));
-    if path.iter().any(secret) { "(hidden)".into() } else { written(value) }
-}
-
-/// The value as config.toml would have it.
-pub(super) fn written(value: &Value) -> String {
+    if is_secret(path) && !is_empty(value) {
+        return "(hidden)".into();
+    }
     match value {
         Value::String(_, text) => quoted(text),
         Value::Char(_, character) => quoted(&character.to_string()),
@@ -25,13 +21,32 @@ pub(super) fn written(value: &Value) -> String {
         Value::Empty(..) => quoted(""),
         Value::Dict(_, table) if table.is_empty() => "{}".into(),
         Value::Dict(_, table) => {
-            let entries: Vec<String> = table.iter().map(|(key, value)| format!("{} = {}", key_name(key), written(value))).collect();
+            let below = |key: &String| path.iter().chain([key]).cloned().collect::<Vec<_>>();
+            let entries: Vec<String> =
+                table.iter().map(|(key, value)| format!("{} = {}", key_name(key), shown(&below(key), value))).collect();
             format!("{{ {} }}", entries.join(", "))
         }
         Value::Array(_, values) => {
-            let values: Vec<String> = values.iter().map(written).collect();
+            let values: Vec<String> = values.iter().map(|value| shown(path, value)).collect();
             format!("[{}]", values.join(", "))
         }
+    }
+}
+
+/// Whether a key's name, or that of the table of secrets that it stands in, says so.
+fn is_secret(path: &[String]) -> bool {
+    const SECRETS: [&str; 5] = ["key", "keys", "token", "secret", "password"];
+    let says_so = |part: &String| SECRETS.iter().any(|word| part == word || part.ends_with(&format!("_{word}")));
+    path.iter().rev().take(2).any(says_so)
+}
+
+/// Whether there is nothing to hide.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::String(_, text) => text.is_empty(),
+        Value::Array(_, values) => values.is_empty(),
+        Value::Dict(_, table) => table.is_empty(),
+        _ => false,
     }
 }
 
@@ -84,14 +99,14 @@ mod tests {
     fn values_come_back_as_they_were_written() {
         for text in ["\"a b\"", "12", "-3", "0.95", "1.0", "1e300", "inf", "nan", "true", "[1, \"x\", false]", "{ a = 1, b = \"c\" }"] {
             let value = text.parse::<toml_edit::Value>().ok().and_then(|value| from_toml(&value).ok());
-            assert_eq!(value.as_ref().map(written).as_deref(), Some(text));
+            assert_eq!(value.as_ref().map(|value| shown(&[], value)).as_deref(), Some(text));
         }
     }
 
     #[test]
     fn only_numbers_truth_values_and_lists_are_read_out_of_text() {
         for (text, expected) in [("12", "12"), ("0.5", "0.5"), ("true", "true"), ("[\"a\", 2]", "[\"a\", 2]")] {
-            assert_eq!(written(&reading_of(text)), expected);
+            assert_eq!(shown(&[], &reading_of(text)), expected);
         }
         for text in ["[x]", "\"quoted\"", "/a/path", "007", "1979-05-27", "{a = 1}", "", " padded ", "12 monkeys", "a\nb"] {
             assert_eq!(reading_of(text).as_str(), Some(text));
@@ -104,7 +119,21 @@ mod tests {
         for key in ["api_key", "token", "auth_token"] {
             assert_eq!(shown(&path(key), &Value::from("s3cret")), "(hidden)");
         }
+        assert_eq!(shown(&path("api_key"), &Value::from(12345)), "(hidden)");
+        assert_eq!(shown(&path("api_key"), &Value::from("")), "\"\"");
         assert_eq!(shown(&path("max_tokens"), &Value::from(3)), "3");
+    }
+
+    #[test]
+    fn a_secret_is_not_shown_with_what_it_stands_in() {
+        let value = "{ keys = { ada = \"s3cret\", bob = { key = \"s3cret\", concurrent = 2 } }, list = [{ password = \"s3cret\" }] }";
+        let value = value.parse::<toml_edit::Value>().ok().and_then(|value| from_toml(&value).ok()).unwrap();
+        assert_eq!(shown(&["server".into()], &value), "{ keys = (hidden), list = [{ password = (hidden) }] }");
+        let Value::Dict(_, table) = &value else { panic!("{value:?}") };
+        let bob = table["keys"].find_ref("bob").unwrap();
+        let path = |last: &str| ["server", "keys", "bob", last].map(str::to_owned);
+        assert_eq!(shown(&path("concurrent"), bob.find_ref("concurrent").unwrap()), "2");
+        assert_eq!(shown(&path("key"), bob.find_ref("key").unwrap()), "(hidden)");
     }
 
     #[test]

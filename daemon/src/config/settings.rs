@@ -9,6 +9,8 @@ use minivault_engines::Opening;
 use minivault_engines::registry::Prepared;
 
 use super::{KeepAlive, Listen, LoadTime};
+use crate::door::keys::Key;
+use crate::door::origins::Origin;
 
 /// The whole configuration, checked.
 #[derive(Debug)]
@@ -30,8 +32,16 @@ pub struct Settings {
 /// The HTTP server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerSettings {
-    /// Where it listens.
-    pub listen: Listen,
+    /// Where it listens, at least one address.
+    pub listen: Vec<Listen>,
+    /// Names that it answers to besides those of this machine and those it listens on.
+    pub hosts: Vec<String>,
+    /// Pages that may ask it from a browser.
+    pub origins: Vec<Origin>,
+    /// The keys of which a request needs one; none if it is empty.
+    pub keys: Vec<Key>,
+    /// Whether other machines may ask without a key.
+    pub allow_keyless: bool,
     /// Bytes a request's body may have.
     pub body_limit: usize,
     /// How long running answers may go on after the daemon was asked to stop.

@@ -33,6 +33,8 @@ pub(super) struct About {
     pub arrived: Timestamp,
     pub started: Instant,
     pub engine: Arc<EngineInfo>,
+    /// The name of the key that the request came with.
+    pub key: Option<Arc<str>>,
 }
 
 /// How an interaction ended.
@@ -69,6 +71,7 @@ impl About {
             replay_of: self.replay_of.clone(),
             seq: 0,
             endpoint: self.endpoint.to_owned(),
+            key: self.key.as_deref().map(str::to_owned),
             model: self.engine.name.clone(),
             backend: self.engine.backend.clone(),
             fingerprint: self.engine.fingerprint.clone(),

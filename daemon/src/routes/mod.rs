@@ -5,7 +5,6 @@ mod llama_server;
 mod models;
 mod native;
 mod openai;
-mod request_id;
 mod status;
 mod tokens;
 
@@ -197,6 +196,5 @@ pub fn router(app: App) -> Router {
             ApiError::internal().into_response()
         }))
         .layer(axum::middleware::from_fn_with_state(app.clone(), logging::obey))
-        .layer(axum::middleware::from_fn(request_id::echo))
         .with_state(app)
 }

@@ -127,7 +127,7 @@ impl Setup {
     }
 
     pub fn listen(mut self, listen: &str) -> Self {
-        self.source.overrides = Overrides { listen: Some(listen.into()), ..self.source.overrides };
+        self.source.overrides.listen.push(listen.into());
         self
     }
 

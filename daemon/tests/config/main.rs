@@ -4,6 +4,7 @@
 mod aliases;
 mod committed;
 mod engines;
+mod keys;
 mod kit;
 mod mistakes;
 mod paths;

@@ -55,7 +55,8 @@ fn a_misspelt_variable_gets_a_suggestion() {
 #[test]
 fn a_wrong_type_in_a_file_is_explained_in_every_table() {
     Setup::file("engine = 5\n").refused(&["config.toml:1:10: engine is 5; it must be a string"]);
-    Setup::file("[server]\nlisten = 8000\n").refused(&["config.toml:2:10: server.listen is 8000; it must be a string"]);
+    Setup::file("[server]\nlisten = 8000\n")
+        .refused(&["config.toml:2:10: server.listen is 8000; it must be a string or a list of strings"]);
     Setup::file("[server]\ngrace = \"long\"\n").refused(&["config.toml:2:9: server.grace is \"long\"; it must be a number"]);
     Setup::file("[log]\nqueue = 1.5\n").refused(&["config.toml:2:9: log.queue is 1.5; it must be a whole number, 0 or more"]);
     Setup::file("[generation]\ntemperature = true\n").refused(&["config.toml:2:15: generation.temperature is true; it must be a number"]);

@@ -10,11 +10,11 @@ use crate::kit::Setup;
 fn without_any_source_the_defaults_hold() {
     let settings = Setup::new().settings();
     assert_eq!(settings.engine, "distilgpt2");
-    assert_eq!(settings.server.listen, Listen::Tcp("127.0.0.1:8000".into()));
+    assert_eq!(settings.server.listen, [Listen::Tcp("127.0.0.1:8000".into())]);
     assert_eq!(settings.server.body_limit, 4 * 1024 * 1024);
     assert_eq!(settings.server.max_prompt_bytes, 1024 * 1024);
     assert_eq!(settings.server.grace, Duration::from_secs(10));
-    assert_eq!(settings.server.header_timeout, Duration::from_secs(10));
+    assert_eq!(settings.server.header_timeout, Duration::from_secs(5));
     assert_eq!(settings.log.options.places, 1024);
     let generation = &settings.generation;
     assert_eq!((generation.max_tokens, generation.temperature, generation.top_k), (100, 1.0, 50));
@@ -37,7 +37,7 @@ fn a_text_is_overridden_by_each_later_source() {
     assert_eq!(variable.line("server.listen"), ("\"127.0.0.1:2\"".into(), origin.into()));
     let flag = variable.listen("127.0.0.1:3");
     assert_eq!(flag.line("server.listen"), ("\"127.0.0.1:3\"".into(), "--listen".into()));
-    assert_eq!(flag.settings().server.listen, Listen::Tcp("127.0.0.1:3".into()));
+    assert_eq!(flag.settings().server.listen, [Listen::Tcp("127.0.0.1:3".into())]);
 }
 
 #[test]
@@ -142,7 +142,8 @@ fn the_built_in_engines_can_be_left_out() {
     let named = Setup::file(&format!("engine = \"mine\"\nbuilt_in_engines = false\n{own}[engines.smollm2]\nkeep_alive = 0\n"));
     assert_eq!(named.settings().engines.keys().collect::<Vec<_>>(), ["mine", "smollm2"]);
     assert_eq!(alone.variable("MINIVAULTD_BUILT_IN_ENGINES", "true").settings().engines.len(), 3);
-    Setup::file("built_in_engines = false\n").refused(&["default: engine is \"distilgpt2\"; there is no table [engines.distilgpt2]; the engines are: none"]);
+    Setup::file("built_in_engines = false\n")
+        .refused(&["default: engine is \"distilgpt2\"; there is no table [engines.distilgpt2]; the engines are: none"]);
     Setup::file("built_in_engines = 1\n").refused(&["config.toml:1:20: built_in_engines is 1; it must be true or false"]);
 }
 

@@ -5,6 +5,7 @@ mod support;
 
 mod chat;
 mod completions;
+mod door;
 mod embeddings;
 mod forms;
 mod interactions;

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use minivault_daemon::config::{EngineSettings, GenerationSettings, KeepAlive, LoadTime};
+use minivault_daemon::config::{EngineSettings, GenerationSettings, KeepAlive, Listen, LoadTime, ServerSettings};
+use minivault_daemon::door::Door;
 use minivault_daemon::engine_table::EngineTable;
 use minivault_daemon::routes::{App, Limits, Tells, router};
 use minivault_engines::testkit::{Script, ScriptedBackend};
@@ -79,7 +80,7 @@ impl Daemon {
         // It can be said only while nobody else has the app.
         drop(other);
         let app = app.with_log_off_allowed(true);
-        let daemon = Self { router: router(app.clone()), app, folder };
+        let daemon = Self { router: Door::new(&server_settings()).before(router(app.clone())), app, folder };
         daemon.app.engines.open_default().await.unwrap();
         daemon
     }
@@ -119,10 +120,17 @@ impl Daemon {
         };
         let limits = Limits { body: 10_000, prompt: 5_000 };
         let app = App::new(Arc::new(EngineTable::new(default, settings).with_aliases(aliases)), journal, generation, limits);
-        Self { router: router(app.clone()), app, folder }
+        Self { router: Door::new(&server_settings()).before(router(app.clone())), app, folder }
     }
 
-    pub async fn send(&self, request: Request<Body>) -> Response<Body> {
+    /// The same one, with another door.
+    pub fn behind(self, settings: &ServerSettings) -> Self {
+        Self { router: Door::new(settings).before(router(self.app.clone())), ..self }
+    }
+
+    /// As a client on this machine would.
+    pub async fn send(&self, mut request: Request<Body>) -> Response<Body> {
+        request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("localhost"));
         tokio::time::timeout(PATIENCE, self.router.clone().oneshot(request)).await.expect("an answer in time").unwrap()
     }
 
@@ -157,6 +165,23 @@ impl Daemon {
         };
         tokio::time::timeout(PATIENCE, enough).await.expect("the lines in time");
         self.log()
+    }
+}
+
+/// `[server]` with nothing in it.
+pub fn server_settings() -> ServerSettings {
+    ServerSettings {
+        listen: vec![Listen::Tcp("127.0.0.1:0".into())],
+        hosts: Vec::new(),
+        origins: Vec::new(),
+        keys: Vec::new(),
+        allow_keyless: false,
+        body_limit: 10_000,
+        grace: PATIENCE,
+        header_timeout: PATIENCE,
+        max_prompt_bytes: 5_000,
+        slots: true,
+        verbose: false,
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use minivault_daemon::config::Listen;
-use minivault_daemon::listener::Listener;
-use minivault_daemon::server::{Times, serve};
+use minivault_daemon::door::listener::Listener;
+use minivault_daemon::door::server::{Times, serve};
 use minivault_engines::testkit::conformance::{Subject, check};
 use minivault_engines::testkit::{Gate, Script};
 use minivault_engines::{Engines, GenerateRequest, MaxTokens, Sampling};
@@ -38,7 +38,7 @@ impl Listening {
             std::future::pending()
         };
         let times = Times { headers: Duration::from_secs(10), grace: Duration::ZERO };
-        let task = tokio::spawn(serve(listener, daemon.router.clone(), times, shutdown));
+        let task = tokio::spawn(serve(vec![listener], daemon.router.clone(), times, shutdown));
         Self { daemon, url, stop: Some(stop), task }
     }
 

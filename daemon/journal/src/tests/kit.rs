@@ -27,6 +27,7 @@ pub fn record(id: &str) -> Record {
         replay_of: None,
         seq: 0,
         endpoint: "/generate".into(),
+        key: None,
         model: "m".into(),
         backend: "scripted".into(),
         fingerprint: "f".into(),

@@ -311,3 +311,76 @@ fn a_fallback_is_announced_at_start() {
     let status = daemon.client(&["status", "--json"]);
     assert!(String::from_utf8_lossy(&status.stdout).contains("parrot"), "{status:?}");
 }
+
+#[test]
+fn what_other_machines_can_reach_needs_a_key_or_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = format!("{PARROT}\n[engines.parrot]\nbackend = \"echo\"\n");
+    std::fs::write(folder.path().join("config.toml"), configuration).unwrap();
+    for address in ["0.0.0.0:0", "[::]:0"] {
+        let output = command(folder.path(), &["--listen", "127.0.0.1:0", "--listen", address]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("other machines can reach {address}, and there is no API key")), "{said}");
+        assert!(!folder.path().join("logs").exists(), "nothing has been opened yet");
+    }
+    let allowed: [(&[&str], Option<&str>); 2] = [(&["--allow-keyless"], None), (&[], Some("sk-secret"))];
+    for (flags, key) in allowed {
+        let mut command = command(folder.path(), &[&["--listen", "0.0.0.0:0"], flags].concat());
+        let mut child = command.envs(key.map(|key| ("MINIVAULTD_SERVER__KEYS", key))).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let said: Vec<String> = lines.by_ref().take_while(|line| !line.contains("curl")).collect();
+        assert_eq!(said.iter().any(|line| line.contains("keys         1; a request needs one")), key.is_some(), "{said:?}");
+        assert!(!said.iter().any(|line| line.contains("sk-secret")), "{said:?}");
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+}
+
+#[test]
+fn several_addresses_are_served_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let configuration =
+        format!("{PARROT}\n[server]\nlisten = [\"127.0.0.1:0\", \"127.0.0.2:0\", \"unix:a.sock\"]\n[engines.parrot]\nbackend = \"echo\"\n");
+    std::fs::write(folder.path().join("config.toml"), configuration).unwrap();
+    let mut child = command(folder.path(), &[]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let first = lines.find(|line| line.contains("listens on")).unwrap();
+    let addresses: Vec<&str> = first.split_whitespace().filter_map(|word| word.strip_prefix("http://")).collect();
+    assert!(addresses.len() == 2 && first.contains(" and unix:"), "{first}");
+    let health = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answered = |mut stream: Box<dyn Stream>| {
+        stream.write_all(health).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    };
+    for address in addresses {
+        answered(Box::new(TcpStream::connect(address).unwrap()));
+    }
+    answered(Box::new(std::os::unix::net::UnixStream::connect(folder.path().join("a.sock")).unwrap()));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+#[test]
+fn a_foreign_host_is_refused_and_a_key_asked_for_on_the_wire() {
+    let daemon = Daemon::start("engine = \"parrot\"\n[server.keys]\nada = \"sk-secret\"");
+    let ask = |head: &str| {
+        let mut stream = TcpStream::connect(&daemon.address).unwrap();
+        stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(ask("GET /health HTTP/1.1\r\nHost: evil.example\r\n").starts_with("HTTP/1.1 403"));
+    assert!(ask("GET /health HTTP/1.1\r\n").starts_with("HTTP/1.1 400"));
+    assert!(ask("GET /ready HTTP/1.1\r\nHost: localhost\r\n").contains("\r\nWww-Authenticate: Bearer\r\n"));
+    assert!(ask("GET /ready HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: sk-secret\r\n").starts_with("HTTP/1.1 200"));
+    let answer = daemon.client(&["generate", "--no-stream", "--key", "sk-secret", "--max-tokens", "1", "abc"]);
+    assert_eq!(answer.status.code(), Some(0), "{answer:?}");
+    assert_eq!(daemon.log(1)[0]["key"], "ada");
+}

@@ -52,6 +52,14 @@ impl Listener {
         }
     }
 
+    /// Whether other machines can reach it. A host's name may stand for any address, so it is what came of it that counts.
+    pub fn is_remote(&self) -> bool {
+        match self {
+            Self::Tcp(listener) => !listener.local_addr().is_ok_and(|address| address.ip().is_loopback()),
+            Self::Unix(..) => false,
+        }
+    }
+
     /// Waits for a connection.
     ///
     /// # Errors
