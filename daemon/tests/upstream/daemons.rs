@@ -111,7 +111,7 @@ async fn what_comes_through_is_what_the_other_daemon_says() {
     let pieces = streamed
         .iter()
         .filter(|(name, _)| name.is_empty())
-        .map(|(_, data)| serde_json::from_str::<serde_json::Value>(data).unwrap()["token"].as_str().unwrap().to_owned());
+        .map(|(_, data)| serde_json::from_str::<Value>(data).unwrap()["token"].as_str().unwrap().to_owned());
     assert_eq!(json!(pieces.collect::<String>()), through["response"]);
 
     let chat = json!({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9, "seed": 3, "logprobs": true, "top_logprobs": 2});
@@ -176,7 +176,7 @@ async fn what_can_not_be_scored_is_refused_and_leaves_no_line() {
     let body = json!({"prompt": ["a", "b"], "n": 2, "echo": true, "logprobs": 1, "max_tokens": 1});
     let (status, answer) = front.ask("/v1/completions", &body).await;
     assert_eq!((status.as_u16(), &answer["error"]["code"]), (501, &json!("unsupported")), "{answer}");
-    assert_eq!(front.log(), Vec::<serde_json::Value>::new());
+    assert_eq!(front.log(), Vec::<Value>::new());
     // The other daemon was asked for all of them, and ends when they have.
     upstream.daemon.log_of(4).await;
 }
