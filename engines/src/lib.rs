@@ -9,6 +9,7 @@
 //! - [`registry`]: backends by name, those of this crate and those of others
 //! - [`model`]: the seam for local engines
 //! - [`local`]: admission, the engine's thread, continuous batching
+//! - [`meter`]: what an engine's steps have been
 //! - [`threads`], [`turn`]: how many threads compute, and whose turn it is
 //! - [`decoding`]: sampling, stop strings, whole characters, answers of a given form
 //! - [`chat`]: conversations, chat templates, calls of tools
@@ -33,6 +34,7 @@ pub mod hub;
 #[cfg(feature = "llama-cpp")]
 pub mod llama;
 pub mod local;
+pub mod meter;
 pub mod model;
 pub mod registry;
 pub mod remote;

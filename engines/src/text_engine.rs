@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
 use crate::generation::{Generation, Token};
+use crate::meter::Measured;
 use crate::model::Logits;
 use crate::request::{GenerateRequest, Prompt, TokenId, seed_of_choice};
 
@@ -256,7 +257,7 @@ impl Circumstance {
 }
 
 /// How an engine is at this moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Health {
     /// Whether it can answer.
     pub state: State,
@@ -266,6 +267,8 @@ pub struct Health {
     pub queued: usize,
     /// Requests it can compute side by side.
     pub slots: usize,
+    /// What it has done since it was loaded.
+    pub measured: Measured,
 }
 
 /// Whether an engine can answer.

@@ -169,6 +169,16 @@ impl Journal {
         self.health.dropped.load(Ordering::Relaxed)
     }
 
+    /// Records that wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.waiting())
+    }
+
+    /// Places in use, of how many.
+    pub fn places(&self) -> (usize, usize) {
+        (self.queue.as_ref().map_or(0, |queue| queue.used()), self.places)
+    }
+
     /// Torn lines set aside since it was opened.
     pub fn torn(&self) -> u64 {
         self.health.torn.load(Ordering::Relaxed)

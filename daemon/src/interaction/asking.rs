@@ -64,7 +64,7 @@ impl Interaction {
             return Err(ApiError::draining());
         }
         let (alone, engine) = (requests.len() * choices == 1, handle.info());
-        let about = About { id, alone, endpoint, replay_of, arrived, started, engine, key: wish.key.clone() };
+        let about = About { id, alone, endpoint, replay_of, arrived, started, engine, key: wish.key.clone(), metrics: app.metrics.clone() };
         let mut begun = Vec::with_capacity(requests.len() * choices);
         for mut request in requests {
             // A replay's is its own in any case.

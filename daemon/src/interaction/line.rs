@@ -11,6 +11,7 @@ use minivault_journal::{Computation, Kept, Outcome, Place, Record, Recording, To
 use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
+use crate::metrics::Metrics;
 
 /// The status in the log when the client left before the end, as nginx counts it.
 const CLIENT_LEFT: u16 = 499;
@@ -21,6 +22,9 @@ pub(super) struct Line {
     /// `None` once it was handed over, or isn't to be written.
     open: Option<(Place, Box<Record>)>,
     started: Instant,
+    /// When the last tokens came.
+    last: Option<Instant>,
+    metrics: Arc<Metrics>,
 }
 
 /// What all lines of one question say.
@@ -33,6 +37,7 @@ pub(super) struct About {
     pub arrived: Timestamp,
     pub started: Instant,
     pub engine: Arc<EngineInfo>,
+    pub metrics: Arc<Metrics>,
     /// The name of the key that the request came with.
     pub key: Option<Arc<str>>,
 }
@@ -91,7 +96,7 @@ impl About {
             redacted: false,
             token_hashes: None,
         });
-        Line { open: Some((place, record)), started: self.started }
+        Line { open: Some((place, record)), started: self.started, last: None, metrics: self.metrics.clone() }
     }
 }
 
@@ -117,6 +122,9 @@ impl Line {
         // An upstream tells tokens only where log probabilities are asked for.
         if !tokens.is_empty() || !text.is_empty() {
             record.ttft_ms.get_or_insert_with(|| milliseconds(since, at));
+            if let Some(last) = self.last.replace(at) {
+                self.metrics.tokens_came(&record.model, tokens.len().max(1), at.saturating_duration_since(last));
+            }
         }
         record.response_token_ids.extend(tokens.iter().map(|token| token.id));
         let usage = &mut record.usage;
@@ -147,6 +155,7 @@ impl Line {
         record.tool_calls = calls.iter().map(as_logged).collect();
         record.duration_ms = milliseconds(self.started, end.at);
         (record.finish_reason, record.status, record.error) = (end.outcome, end.status, end.error);
+        self.metrics.ended(&record);
         Ok(place.write(*record).wait().await? == Kept::Dropped)
     }
 
@@ -158,6 +167,7 @@ impl Line {
             (record.finish_reason, record.status) = (Outcome::Error, 500);
         }
         record.duration_ms = milliseconds(self.started, Instant::now());
+        self.metrics.ended(&record);
         drop(place.write(*record));
     }
 }

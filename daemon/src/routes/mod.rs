@@ -27,6 +27,7 @@ use crate::config::GenerationSettings;
 use crate::engine_table::EngineTable;
 use crate::error::ApiError;
 use crate::logging;
+use crate::metrics::{self, Metrics};
 use crate::openapi;
 
 /// Requests that read the log at once; a search through a long one keeps a core busy.
@@ -54,6 +55,8 @@ pub struct Shared {
     pub tells: Tells,
     /// When the daemon started, in seconds since 1970.
     pub started: i64,
+    /// What `/metrics` tells.
+    pub metrics: Arc<Metrics>,
     draining: AtomicBool,
 }
 
@@ -90,7 +93,8 @@ impl App {
         let readers = Arc::new(Semaphore::new(READERS));
         let draining = AtomicBool::new(false);
         let tells = Tells { slots: true, verbose: false };
-        Self(Arc::new(Shared { engines, journal, generation, limits, readers, allow_log_off: false, tells, started, draining }))
+        let metrics = Arc::new(Metrics::new(&engines, &journal));
+        Self(Arc::new(Shared { engines, journal, generation, limits, readers, allow_log_off: false, tells, started, metrics, draining }))
     }
 
     /// Whether requests may ask to be left out of the log; before anybody else has it.
@@ -157,6 +161,7 @@ pub(crate) fn documented() -> OpenApiRouter<App> {
         .merge(as_llama_server())
         .routes(routes!(status::health))
         .routes(routes!(status::ready))
+        .routes(routes!(status::metrics))
         .routes(routes!(openapi::document))
 }
 
@@ -190,6 +195,7 @@ pub fn router(app: App) -> Router {
     router
         .fallback(async |request: Request| ApiError::unknown_path(request.uri().path()))
         .method_not_allowed_fallback(async |request: Request| ApiError::wrong_method(request.method().as_str(), request.uri().path()))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), metrics::count))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| -> Response {
             let reason = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             tracing::error!(reason, "a handler panicked");

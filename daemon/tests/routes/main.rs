@@ -13,6 +13,7 @@ mod lifecycle;
 mod llama_server;
 mod loading;
 mod logging;
+mod metrics;
 mod native;
 mod refusals;
 mod replay;

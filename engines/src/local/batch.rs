@@ -194,6 +194,7 @@ impl Batch {
             let running = self.running.iter().map(|running| (running.slot, running.sequence.fed()));
             let Some(Seat { slot, cached }) = self.slots.take(sequence.findable(), running, model) else { return };
             sequence.begin_at(cached);
+            self.shared.count_wait(sequence.asked_at.elapsed());
             self.running.push(Running { slot, sequence, progress: Progress::More });
         }
         while place < self.slots.count_free() && !self.is_for_one_alone() && self.seat_reading(None, model) {}
@@ -261,6 +262,7 @@ impl Batch {
             feeds.push(Feed { slot: *slot, tokens: &unfed[..share], rows });
         }
         self.logits.clear();
+        self.shared.count_step(feeds.len());
         let turn = self.turn.taken();
         let outcome = model.step(&feeds, &mut self.logits);
         drop(turn);

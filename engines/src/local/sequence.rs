@@ -1,5 +1,7 @@
 //! One request while it is computed: what it still has to feed, what it has said, whom it tells.
 
+use std::time::Instant;
+
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::draft::Drafts;
@@ -17,6 +19,8 @@ pub(super) struct Sequence {
     tokens: Vec<TokenId>,
     /// Which one of all that came it is.
     pub arrival: u64,
+    /// When it came.
+    pub asked_at: Instant,
     /// How many of `tokens` are draft.
     drafted: usize,
     /// How many of `tokens` the model's cache holds.
@@ -92,6 +96,7 @@ impl Sequence {
             lent: false,
             tokens: prompt,
             arrival: 0,
+            asked_at: Instant::now(),
             drafted: 0,
             fed: 0,
             cached: 0,

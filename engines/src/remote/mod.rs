@@ -37,6 +37,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::error::{EngineError, Result};
 use crate::generation::{Beginning, Generation};
+use crate::meter::Measured;
 use crate::registry::{Backend, Opening};
 use crate::request::{GenerateRequest, Prompt, RequestOptions, seed_of_choice};
 use crate::text_engine::{Capabilities, Computation, Determinism, EngineInfo, Health, State, TextEngine};
@@ -164,7 +165,7 @@ impl TextEngine for RemoteEngine {
     /// Always ready: whether a server is there shows when it is asked.
     fn health(&self) -> Health {
         let active = self.config.slots - self.places.available_permits();
-        Health { state: State::Ready, active, queued: 0, slots: self.config.slots }
+        Health { state: State::Ready, active, queued: 0, slots: self.config.slots, measured: Measured::default() }
     }
 
     /// Asks for all at once: a server that takes one after the other would have the later ones wait for their first byte.
