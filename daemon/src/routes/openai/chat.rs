@@ -121,7 +121,7 @@ struct Chunks {
 }
 
 /// What a chunk tells beside its choice.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Beside {
     timings: Option<Timings>,
     prompt_progress: Option<PromptProgress>,
