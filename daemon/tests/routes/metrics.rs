@@ -52,3 +52,20 @@ async fn requests_tokens_times_and_the_log_are_counted() {
     assert!(number(&text, r#"minivault_step_width_bucket{le="1.0",engine="scripted"}"#) >= 12.0, "{text}");
     assert!(!text.contains("secret") && !text.contains("path-7"), "no text of anybody is in it: {text}");
 }
+
+#[tokio::test]
+async fn the_dashboard_asks_for_what_there_is() {
+    let daemon = Daemon::reciting("abc").await;
+    daemon.ask("/generate", &json!({"prompt": "x", "max_tokens": 4})).await;
+    let text = scrape(&daemon).await;
+    let dashboard = include_str!("../../../dist/grafana/minivault.json");
+    let names: std::collections::BTreeSet<&str> = dashboard
+        .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+        .filter(|word| word.starts_with("minivault_"))
+        .collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        let is_told = text.lines().any(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        assert!(is_told, "{name} is in the dashboard and not in {text}");
+    }
+}
