@@ -18,4 +18,5 @@ mod native;
 mod refusals;
 mod replay;
 mod reports;
+mod strangers;
 mod tokens;
