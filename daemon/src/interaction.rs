@@ -6,12 +6,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use jiff::Timestamp;
 use minivault_engines::chat::ToolCall;
 use minivault_engines::generation::{Finish, FinishReason};
 use minivault_engines::{
-    EngineError, EngineInfo, GenerateRequest, Generation, Prompt, TextEngine, TextEvent, Token, TokenId, ToolCallPiece, Usage,
+    EngineError, EngineInfo, GenerateRequest, Generation, MaxTokens, Prompt, TextEngine, TextEvent, Token, TokenId, ToolCallPiece, Usage,
 };
 use minivault_journal::{Computation, Kept, Outcome, Place, Record, Recording, TokenUsage};
 use serde_json::{Map, Value, json};
@@ -20,6 +19,7 @@ use crate::error::ApiError;
 use crate::lease::Lease;
 use crate::logging::Wish;
 use crate::normalized::normalize;
+use crate::patience::{Patience, Waited};
 use crate::routes::App;
 
 /// The status in the log when the client left before the end, as nginx counts it.
@@ -56,12 +56,15 @@ pub struct Interaction {
     unshown: Vec<Token>,
     /// The end, when the last tokens had to be told first.
     end: Option<Finish>,
+    /// How long it may still take.
+    patience: Patience,
     /// The request's name; of several answers the log has it with each one's place behind it.
     pub id: String,
     /// The engine that answers.
     pub engine: Arc<EngineInfo>,
     /// The seed in force.
     pub seed: u64,
+    app: App,
     /// The prompt as text.
     pub prompt: Arc<str>,
     /// The prompt as tokens; empty where the engine doesn't know them.
@@ -141,14 +144,17 @@ impl Interaction {
             return Err(ApiError::draining());
         }
         requests.iter().try_for_each(GenerateRequest::check)?;
-        let wish = Wish::of_this_request();
-        let engine = app.engines.find(model.as_deref()).await?;
+        check_budget(&requests, choices, app.limits.answer_tokens)?;
+        let (wish, mut patience) = (Wish::of_this_request(), app.patience());
+        let engine = patience.wait_for(app.engines.find(model.as_deref())).await?;
         // That may have taken as long as a model takes to load.
         if app.is_draining() {
             return Err(ApiError::draining());
         }
         let mut begun = Vec::with_capacity(requests.len() * choices);
-        for request in requests {
+        let info = engine.info();
+        for mut request in requests {
+            request.client.clone_from(&wish.key);
             let place = |_| if wish.off { Ok(app.journal.unlogged()) } else { app.journal.reserve() };
             let places = (0..choices).map(place).collect::<Result<Vec<_>, _>>()?;
             let normalized = normalize(&request);
@@ -156,16 +162,16 @@ impl Interaction {
                 match engine.choices(request.clone(), choices).await {
                     // Its own earlier prompts may be what the engine is full of.
                     Err(EngineError::Busy { .. }) if !begun.is_empty() && !app.is_draining() => {
-                        tokio::time::sleep(LIST_GOES_ON_AFTER).await
+                        let pause = async { Ok(tokio::time::sleep(LIST_GOES_ON_AFTER).await) };
+                        patience.wait_for(pause).await?;
                     }
-                    generations => break generations?,
+                    generations => break generations.map_err(|error| ApiError::from(error).waiting(app.throughput.wait(&info.name)))?,
                 }
             };
             let together = places.into_iter().zip(generations);
             begun.extend(together.map(|(place, generation)| Begun { place, generation, request: normalized.clone() }));
         }
         let alone = begun.len() == 1;
-        let info = engine.info();
         let interactions = begun.into_iter().enumerate().map(|(index, Begun { place, generation, mut request })| {
             let beginning = generation.beginning();
             request.insert("max_tokens".into(), beginning.max_tokens.into());
@@ -213,6 +219,8 @@ impl Interaction {
                 open,
                 unshown: Vec::new(),
                 end: None,
+                patience: patience.clone(),
+                app: app.clone(),
                 id: id.clone(),
                 engine,
                 seed,
@@ -259,7 +267,14 @@ impl Interaction {
             return self.finish(finish).await;
         }
         loop {
-            let event = self.generation.next().await.unwrap_or(Err(EngineError::Stopped));
+            let event = match self.patience.next(&mut self.generation).await {
+                Waited::Event(event) => event,
+                Waited::Late => Ok(TextEvent::Finished(Finish::new(FinishReason::Timeout, self.usage()))),
+                Waited::GivenUp(error) => {
+                    self.fail(&error).await?;
+                    return Err(error);
+                }
+            };
             match event {
                 Ok(TextEvent::Text { text, tokens }) => {
                     self.add(&text, &tokens);
@@ -328,10 +343,17 @@ impl Interaction {
         let outcome = match finish.reason {
             FinishReason::Length => Outcome::Length,
             FinishReason::ToolCalls => Outcome::ToolCalls,
+            FinishReason::Timeout => Outcome::Timeout,
             FinishReason::EndOfText | FinishReason::StopString(_) => Outcome::Stop,
         };
         self.close(outcome, 200, None, Some(finish.usage)).await?;
         Ok(Next::Finished(finish))
+    }
+
+    /// What it took so far.
+    fn usage(&self) -> Usage {
+        let told = self.open.as_ref().map(|open| open.record.usage).unwrap_or_default();
+        Usage { prompt_tokens: told.prompt_tokens, completion_tokens: told.completion_tokens, cached_tokens: told.cached_tokens }
     }
 
     async fn fail(&mut self, error: &ApiError) -> Result<(), ApiError> {
@@ -353,6 +375,7 @@ impl Interaction {
 
     async fn close(&mut self, outcome: Outcome, status: u16, error: Option<String>, usage: Option<Usage>) -> Result<(), ApiError> {
         let Some(Open { place, mut record, started }) = self.open.take() else { return Ok(()) };
+        self.app.throughput.note(&self.engine.name);
         if let Some(Usage { prompt_tokens, completion_tokens, cached_tokens }) = usage {
             record.usage = TokenUsage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens, cached_tokens };
         }
@@ -370,6 +393,7 @@ impl Interaction {
 impl Drop for Interaction {
     fn drop(&mut self) {
         if let Some(Open { place, mut record, started }) = self.open.take() {
+            self.app.throughput.note(&self.engine.name);
             record.tool_calls = self.tool_calls.iter().map(as_logged).collect();
             if std::thread::panicking() {
                 (record.finish_reason, record.status) = (Outcome::Error, 500);
@@ -379,6 +403,22 @@ impl Drop for Interaction {
             drop(place.write(*record));
         }
     }
+}
+
+/// Refuses several answers that may be longer than the limit together.
+fn check_budget(requests: &[GenerateRequest], choices: usize, limit: usize) -> Result<(), ApiError> {
+    let answers = requests.len() * choices;
+    let most = requests.iter().map(|request| match request.max_tokens {
+        MaxTokens::Exactly(tokens) => tokens,
+        // Nobody has asked for so many.
+        MaxTokens::AtMost(_) | MaxTokens::Remaining => 0,
+    });
+    let tokens = most.fold(0, usize::saturating_add).saturating_mul(choices);
+    if answers > 1 && tokens > limit {
+        let message = format!("{answers} answers may have {tokens} tokens together; the limit is {limit}");
+        return Err(ApiError::invalid(Some("max_tokens"), message));
+    }
+    Ok(())
 }
 
 fn computation(info: &EngineInfo) -> Computation {

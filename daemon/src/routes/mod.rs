@@ -17,17 +17,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use minivault_engines::GenerateRequest;
 use minivault_journal::Journal;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::body::Pace;
 use crate::config::GenerationSettings;
 use crate::engine_table::EngineTable;
 use crate::error::ApiError;
 use crate::logging;
 use crate::openapi;
+use crate::patience::{Deadlines, Patience};
+use crate::throughput::Throughput;
 
 /// Requests that read the log at once; a search through a long one keeps a core busy.
 const READERS: usize = 2;
@@ -50,18 +53,27 @@ pub struct Shared {
     pub readers: Arc<Semaphore>,
     /// Whether a request may ask to be left out of the log.
     pub allow_log_off: bool,
+    /// How fast the engines are.
+    pub(crate) throughput: Throughput,
     /// When the daemon started, in seconds since 1970.
     pub started: i64,
     draining: AtomicBool,
+    ending: watch::Sender<bool>,
 }
 
-/// What a request may hold, in bytes.
+/// What a request may hold and ask for, and how long it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// A body.
+    /// Bytes of a body.
     pub body: usize,
-    /// A prompt.
+    /// Bytes of a prompt.
     pub prompt: usize,
+    /// How fast a body must come.
+    pub pace: Pace,
+    /// Tokens that all answers to one request may have together, where there are several.
+    pub answer_tokens: usize,
+    /// How long a request may take.
+    pub deadlines: Deadlines,
 }
 
 impl std::ops::Deref for App {
@@ -78,7 +90,9 @@ impl App {
         let started = jiff::Timestamp::now().as_second();
         let readers = Arc::new(Semaphore::new(READERS));
         let draining = AtomicBool::new(false);
-        Self(Arc::new(Shared { engines, journal, generation, limits, readers, allow_log_off: false, started, draining }))
+        let (throughput, ending) = (Throughput::default(), watch::Sender::new(false));
+        let allow_log_off = false;
+        Self(Arc::new(Shared { engines, journal, generation, limits, readers, allow_log_off, throughput, started, draining, ending }))
     }
 
     /// Whether requests may ask to be left out of the log; before anybody else has it.
@@ -98,6 +112,17 @@ impl App {
     /// Whether new work is refused.
     pub fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on nothing is waited for: what is under way ends with an error.
+    pub fn end(&self) {
+        self.drain();
+        self.0.ending.send_replace(true);
+    }
+
+    /// What a request that begins now may take.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience::new(self.limits.deadlines, self.0.ending.subscribe())
     }
 
     /// Refuses a prompt before it is encoded.

@@ -10,8 +10,12 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use minivault_daemon::config::{EngineSettings, GenerationSettings, KeepAlive, Listen, LoadTime, ServerSettings};
+use minivault_daemon::body::Pace;
 use minivault_daemon::door::Door;
+use minivault_daemon::door::headers::Limits as HeaderLimits;
+use minivault_daemon::door::server::Terms;
 use minivault_daemon::engine_table::EngineTable;
+use minivault_daemon::patience::Deadlines;
 use minivault_daemon::routes::{App, Limits, router};
 use minivault_engines::testkit::{Script, ScriptedBackend};
 use minivault_engines::{Engines, Opening};
@@ -101,7 +105,7 @@ impl Daemon {
         let journal = Arc::new(Journal::open(log.unwrap_or(&folder.path().join("log.jsonl")), options).unwrap());
         let generation =
             GenerationSettings { max_tokens: 20, temperature: 0.0, top_k: 50, top_p: 0.95, min_p: 0.0, repetition_penalty: 1.0 };
-        let limits = Limits { body: 10_000, prompt: 5_000 };
+        let limits = limits();
         let app = App::new(Arc::new(EngineTable::new(default, settings).with_aliases(aliases)), journal, generation, limits);
         Self { router: Door::new(&server_settings()).before(router(app.clone())), app, folder }
     }
@@ -151,6 +155,12 @@ impl Daemon {
     }
 }
 
+/// What requests may hold.
+pub fn limits() -> Limits {
+    let pace = Pace { start: PATIENCE, bytes_per_second: 1 };
+    Limits { body: 10_000, prompt: 5_000, pace, answer_tokens: 10_000, deadlines: Deadlines::default() }
+}
+
 /// `[server]` with nothing in it.
 pub fn server_settings() -> ServerSettings {
     ServerSettings {
@@ -160,9 +170,18 @@ pub fn server_settings() -> ServerSettings {
         keys: Vec::new(),
         allow_keyless: false,
         body_limit: 10_000,
-        grace: PATIENCE,
-        header_timeout: PATIENCE,
+        pace: Pace { start: PATIENCE, bytes_per_second: 1 },
         max_prompt_bytes: 5_000,
+        max_answer_tokens: 10_000,
+        deadlines: Deadlines::default(),
+        grace: PATIENCE,
+        terms: Terms {
+            head: PATIENCE,
+            write: PATIENCE,
+            connections: 100,
+            headers: HeaderLimits { count: 20, bytes: 2000 },
+        },
+        tls: None,
     }
 }
 

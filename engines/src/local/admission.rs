@@ -89,6 +89,7 @@ impl Front {
             tool_choice,
             deterministic,
             parallel_tool_calls,
+            client,
         } = request;
         let alone = deterministic && self.info.determinism == Determinism::Serial;
         let (prompt, tools) = with_tools(prompt, &tool_choice)?;
@@ -122,6 +123,7 @@ impl Front {
                 matcher: matcher.clone(),
                 family,
                 alone,
+                client: client.clone(),
                 events,
                 permit,
             }));

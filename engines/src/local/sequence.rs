@@ -1,5 +1,7 @@
 //! One request while it is computed: what it still has to feed, what it has said, whom it tells.
 
+use std::sync::Arc;
+
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::draft::Drafts;
@@ -16,6 +18,10 @@ pub(super) struct Sequence {
     tokens: Vec<TokenId>,
     /// Which one of all that came it is.
     pub arrival: u64,
+    /// When it is its client's turn; see [`super::turns::Turns`].
+    pub turn: u64,
+    /// Who asks.
+    client: Option<Arc<str>>,
     /// How many of `tokens` are draft.
     drafted: usize,
     /// How many of `tokens` the model's cache holds.
@@ -59,6 +65,7 @@ pub(super) struct Assignment {
     pub family: Option<Family>,
     /// Whether nothing else may be computed beside it.
     pub alone: bool,
+    pub client: Option<Arc<str>>,
     /// Room for `max_tokens + 2` events.
     pub events: mpsc::Sender<Result<TextEvent>>,
     pub permit: OwnedSemaphorePermit,
@@ -80,7 +87,7 @@ pub(super) enum Progress {
 impl Sequence {
     /// A sequence of which the model has seen nothing.
     pub fn new(assignment: Assignment) -> Self {
-        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, matcher, speculation, family, alone, events, permit } =
+        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, matcher, speculation, family, alone, client, events, permit } =
             assignment;
         Self {
             prompt_tokens: prompt.len(),
@@ -89,6 +96,8 @@ impl Sequence {
             lent: false,
             tokens: prompt,
             arrival: 0,
+            turn: 0,
+            client,
             drafted: 0,
             fed: 0,
             cached: 0,
@@ -103,6 +112,11 @@ impl Sequence {
             events,
             permit: Some(permit),
         }
+    }
+
+    /// Who asks.
+    pub fn client(&self) -> Option<&Arc<str>> {
+        self.client.as_ref()
     }
 
     /// What knows its form, if that is prescribed and the tokens allowed next are still to be computed. It is needed back before the next

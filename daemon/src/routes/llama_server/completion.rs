@@ -126,7 +126,7 @@ impl Teller {
         let (stop_type, stopping_word) = match reason {
             FinishReason::EndOfText | FinishReason::ToolCalls => ("eos", String::new()),
             FinishReason::StopString(stop) => ("word", stop),
-            FinishReason::Length => ("limit", String::new()),
+            FinishReason::Length | FinishReason::Timeout => ("limit", String::new()),
         };
         let (first, now) = (self.seen.first_token.unwrap_or(self.started), Instant::now());
         let milliseconds = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1000.0;
@@ -225,6 +225,7 @@ async fn question(app: &App, body: CompletionBody, left_aside: &LeftAside) -> Re
         tool_choice: ToolChoice::None,
         deterministic: body.deterministic.unwrap_or(false),
         parallel_tool_calls: true,
+        client: None,
     };
     let question = Question {
         id: format!("cmpl-{}", uuid::Uuid::now_v7().simple()),

@@ -176,6 +176,7 @@ fn question(app: &App, body: ChatBody, left_aside: &LeftAside) -> Result<Questio
         tool_choice: tools::choice(body.tool_choice)?,
         deterministic: body.deterministic.unwrap_or(false),
         parallel_tool_calls: body.parallel_tool_calls.unwrap_or(true),
+        client: None,
     };
     Ok(Question {
         id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
