@@ -14,7 +14,7 @@ COMPAT ?= target/compat
 REFERENCE := $(CURDIR)/target/reference/distilgpt2-shaped
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run pull check test test-build test-models test-schemas reference bench bench-quick bench-publish compat torture clean
+.PHONY: help setup build run pull check test test-build test-models test-schemas reference bench bench-quick bench-publish compat torture faults clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -54,6 +54,9 @@ test-schemas: test-models ## 200 random JSON schemas on SmolLM2, of which `make 
 torture: setup ## kill the daemon 500 times under load and look for lost lines, then 100,000 requests; ROUNDS=50 REQUESTS=1000 SEED=1
 	@$(ENV) && MINIVAULT_TORTURE_ROUNDS=$(or $(ROUNDS),500) MINIVAULT_TORTURE_REQUESTS=$(or $(REQUESTS),100000) \
 		$(if $(SEED),MINIVAULT_TORTURE_SEED=$(SEED)) cargo test --workspace --test torture
+
+faults: setup ## all that strangers and bad luck can do to a daemon, one table (some 25 minutes); ONLY=soak,resets
+	@$(ENV) && MINIVAULT_FAULTS_FULL=1 $(if $(ONLY),MINIVAULT_FAULTS_ONLY=$(ONLY)) cargo test --workspace --test faults
 
 reference: setup ## compare GPT-2 with Transformers on a model of DistilGPT2's shape (installs PyTorch: 6 GB)
 	@if [ "$(PYTHON_REFERENCE)" = target/reference/venv/bin/python3 ] && [ ! -e target/reference/venv/done ]; then \

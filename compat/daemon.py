@@ -26,9 +26,9 @@ def toml(value):
     return json.dumps(value)
 
 
-def configuration(engine, engines, server=None, aliases=None, generation=None, log="log.jsonl"):
+def configuration(engine, engines, server=None, aliases=None, generation=None, log="log.jsonl", built_in_engines=True):
     """config.toml: the engine that answers, the engines' tables, and other names for them."""
-    lines = [f"engine = {toml(engine)}"]
+    lines = [f"engine = {toml(engine)}", f"built_in_engines = {toml(built_in_engines)}"]
     tables = {"server": server or {"listen": "127.0.0.1:0"}, "log": {"path": log}, "generation": generation or {}, "aliases": aliases or {}}
     tables.update({f"engines.{name}": table for name, table in engines.items()})
     for name, table in tables.items():

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use minivault_journal::reading::{Stats, Verification};
+use minivault_journal::reading::{Place, Stats, Verification};
 use minivault_wire::chat::ChatBody;
 use minivault_wire::interactions::{NEXT, ReplayAnswer, ReplayBody};
 use minivault_wire::models::ModelList;
@@ -102,7 +102,7 @@ impl Client {
     }
 
     /// `GET /interactions`: lines, and where the next ones are.
-    pub async fn interactions(&self, query: &[(&str, String)]) -> Result<(String, Option<u64>), Failure> {
+    pub async fn interactions(&self, query: &[(&str, String)]) -> Result<(String, Option<Place>), Failure> {
         let response = self.accepted(self.search(&["interactions"], query)?).await?;
         let next = response.headers().get(NEXT).and_then(|next| next.to_str().ok()?.parse().ok());
         Ok((self.text(response).await?, next))

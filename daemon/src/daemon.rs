@@ -20,7 +20,7 @@ use crate::door::server::serve;
 use crate::door::tls::Tls;
 use crate::engine_table::EngineTable;
 use crate::eval;
-use crate::routes::{App, Limits, router};
+use crate::routes::{App, Limits, Tells, router};
 use crate::supervisor;
 
 /// How long answers that are cut off have to say so.
@@ -45,7 +45,10 @@ pub fn run(engines: Engines) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(obey(&engines, arguments, inherited)) {
+    let outcome = runtime.block_on(obey(&engines, arguments, inherited));
+    // What is still being fetched or loaded is not waited for.
+    runtime.shutdown_timeout(PATIENCE_IN_A_HURRY);
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("minivaultd: {error:#}");
@@ -86,7 +89,8 @@ async fn live(settings: Settings, inherited: ListenFd) -> anyhow::Result<()> {
         answer_tokens: server.max_answer_tokens,
         deadlines: server.deadlines,
     };
-    let app = App::new(engines.clone(), journal.clone(), generation, limits).with_log_off_allowed(log.allow_off);
+    let tells = Tells { slots: server.slots, verbose: server.verbose };
+    let app = App::new(engines.clone(), journal.clone(), generation, limits).with_log_off_allowed(log.allow_off).telling(tells);
     let (version, default) = (env!("CARGO_PKG_VERSION"), engines.default_name());
     let addresses: Vec<String> = listeners.iter().map(Listener::to_string).collect();
     let everywhere = addresses.join(" and ");

@@ -35,6 +35,7 @@ pub(crate) struct Entry {
     load: LoadTime,
     load_timeout: Duration,
     pub keep_alive: KeepAlive,
+    tags: Vec<String>,
     prepared: Prepared,
     opening: Opening,
     pub phase: watch::Sender<Phase>,
@@ -73,6 +74,8 @@ pub struct Entrant<'a> {
     pub name: &'a str,
     /// Its backend.
     pub backend: &'a str,
+    /// Words that the configuration describes it with.
+    pub tags: &'a [String],
     /// How far it is.
     pub phase: Phase,
 }
@@ -81,7 +84,7 @@ impl EngineTable {
     /// A table of engines, none of them open. `default` must be one of them; the configuration's check has seen to that.
     pub fn new(default: String, engines: BTreeMap<String, EngineSettings>) -> Self {
         let entry = |(name, settings): (String, EngineSettings)| {
-            let EngineSettings { backend, fallback, load, keep_alive, load_timeout, prepared, opening } = settings;
+            let EngineSettings { backend, fallback, load, keep_alive, tags, load_timeout, prepared, opening } = settings;
             let load = load.unwrap_or(if name == default { LoadTime::Startup } else { LoadTime::FirstUse });
             let entry = Entry {
                 name: name.clone(),
@@ -90,6 +93,7 @@ impl EngineTable {
                 load,
                 load_timeout,
                 keep_alive,
+                tags,
                 prepared,
                 opening,
                 phase: watch::Sender::new(Phase::Idle),
@@ -126,6 +130,12 @@ impl EngineTable {
         })
     }
 
+    /// All names of an engine: its own, then others that stand for it alone.
+    pub fn names_of(&self, engine: &str) -> Vec<String> {
+        let others = self.aliases.iter().filter(|(alias, target)| *target == engine && *alias != "*");
+        std::iter::once(engine.to_owned()).chain(others.map(|(alias, _)| alias.clone())).collect()
+    }
+
     /// The name of the engine that answers when a request names none.
     pub fn default_name(&self) -> &str {
         &self.default
@@ -146,7 +156,7 @@ impl EngineTable {
         let mut entrants: Vec<_> = self
             .entries
             .values()
-            .map(|entry| Entrant { name: &entry.name, backend: &entry.backend, phase: entry.phase.borrow().clone() })
+            .map(|entry| Entrant { name: &entry.name, backend: &entry.backend, tags: &entry.tags, phase: entry.phase.borrow().clone() })
             .collect();
         entrants.sort_by_key(|entrant| entrant.name != self.default);
         entrants

@@ -139,6 +139,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", message)
     }
 
+    /// The configuration has switched this path off with this key.
+    pub fn switched_off(path: &str, key: &str) -> Self {
+        Self::unsupported(format!("{path} is switched off in the daemon's configuration ({key} = false)"))
+    }
+
     /// A field asks for what no engine here can. It isn't 501: clients send a request again that a server failed at.
     pub fn unsupported_field(field: &str, message: impl Into<String>) -> Self {
         Self { code: "unsupported", ..Self::invalid(Some(field), message) }
@@ -196,9 +201,9 @@ impl ApiError {
         Self { as_llama_server: true, ..self }
     }
 
-    /// Whether the request was refused, and nothing failed.
+    /// Whether the request was refused, for now or for good, and nothing that had begun failed.
     pub fn is_refusal(&self) -> bool {
-        self.status.is_client_error() || self.status == StatusCode::NOT_IMPLEMENTED
+        self.status.is_client_error() || [StatusCode::NOT_IMPLEMENTED, StatusCode::SERVICE_UNAVAILABLE].contains(&self.status)
     }
 
     /// The same, where too many requests wait, with what is known of how long they take.

@@ -29,6 +29,7 @@ pub mod eval;
 pub mod interaction;
 pub mod lease;
 mod logging;
+mod metrics;
 mod nearest;
 pub mod normalized;
 mod openapi;

@@ -4,15 +4,25 @@
 //! other, so that whatever stands in the log can be asked again.
 
 use minivault_engines::chat::ChatMessage;
-use minivault_engines::{Constraint, GenerateRequest, MaxTokens, Prompt, Sampling, TokenId, ToolChoice};
+use minivault_engines::{Constraint, GenerateRequest, MaxTokens, Prompt, RequestOptions, Sampling, TokenId, ToolChoice};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 /// A request with all its effective settings, as the log keeps it.
 pub fn normalize(request: &GenerateRequest) -> Map<String, Value> {
-    let GenerateRequest { prompt, max_tokens, sampling, stop, logprobs, constraint, tool_choice, deterministic, parallel_tool_calls } =
-        request;
+    let GenerateRequest {
+        prompt,
+        max_tokens,
+        sampling,
+        stop,
+        logprobs,
+        constraint,
+        tool_choice,
+        deterministic,
+        parallel_tool_calls,
+        options,
+    } = request;
     let mut object = Map::new();
     match prompt {
         // The record's own `prompt` is the text.
@@ -35,6 +45,10 @@ pub fn normalize(request: &GenerateRequest) -> Map<String, Value> {
     object.insert("stop".into(), json!(stop));
     if *deterministic {
         object.insert("deterministic".into(), true.into());
+    }
+    // Only those that are wanted.
+    if let Ok(Value::Object(options)) = serde_json::to_value(options) {
+        object.extend(options);
     }
     if let Some(alternatives) = logprobs {
         object.insert("logprobs".into(), (*alternatives).into());
@@ -94,6 +108,7 @@ pub fn restore(object: &Map<String, Value>, prompt: &str) -> Result<GenerateRequ
         deterministic: field(object, "deterministic")?.unwrap_or(false),
         parallel_tool_calls: field(object, "parallel_tool_calls")?.unwrap_or(true),
         client: None,
+        options: RequestOptions::deserialize(Value::Object(object.clone())).map_err(|cause| format!("its options: {cause}"))?,
     })
 }
 
@@ -163,9 +178,16 @@ mod tests {
         ];
         let choice =
             prop_oneof![Just(ToolChoice::Auto), Just(ToolChoice::None), Just(ToolChoice::Required), ".*".prop_map(ToolChoice::Named),];
-        let rest = (prop::collection::vec(".*", 0..3), prop::option::of(0..20usize), constraint, choice, any::<bool>());
+        let options = any::<[bool; 4]>().prop_map(|[ignore_eos, continue_final_message, logprobs_of_draw, without_cache]| RequestOptions {
+            ignore_eos,
+            continue_final_message,
+            logprobs_of_draw,
+            without_cache,
+            progress: false,
+        });
+        let rest = (prop::collection::vec(".*", 0..3), prop::option::of(0..20usize), constraint, choice, any::<bool>(), options);
         (prompt, max_tokens, sampling, rest).prop_map(
-            |(prompt, max_tokens, sampling, (stop, logprobs, constraint, tool_choice, deterministic))| {
+            |(prompt, max_tokens, sampling, (stop, logprobs, constraint, tool_choice, deterministic, options))| {
                 // Without tools there is nothing to choose.
                 let has_tools = matches!(&prompt, Prompt::Chat { tools, .. } if !tools.is_empty());
                 let tool_choice = if has_tools { tool_choice } else { ToolChoice::Auto };
@@ -180,6 +202,7 @@ mod tests {
                     tool_choice,
                     deterministic,
                     parallel_tool_calls,
+                    options,
                 }
             },
         )

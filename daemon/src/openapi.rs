@@ -206,7 +206,11 @@ const UNREADABLE: &[Refusal] = &[
     Refusal {
         status: 408,
         description: "The body took too long",
-        examples: &[example("request_timeout", "512 bytes of the body came in 5.5 seconds; the limit is 1024 bytes a second after 5.0 seconds", None)],
+        examples: &[example(
+            "request_timeout",
+            "512 bytes of the body came in 5.5 seconds; the limit is 1024 bytes a second after 5.0 seconds",
+            None,
+        )],
     },
     Refusal {
         status: 413,

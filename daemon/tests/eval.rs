@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use figment::value::{Dict, Value};
+use figment::value::Value;
 use minivault_daemon::arguments::EvalArguments;
 use minivault_daemon::config::{EngineSettings, KeepAlive};
 use minivault_daemon::eval::evaluate;
@@ -37,6 +37,7 @@ fn settings(engines: &Engines, backend: &str, table: impl Into<Value>) -> Engine
         fallback: None,
         load: None,
         keep_alive: KeepAlive::Forever,
+        tags: Vec::new(),
         load_timeout: Duration::from_secs(60),
         prepared: engines.prepare(backend, &table.into()).unwrap().unwrap(),
         opening: Opening { name: backend.into(), ..Opening::default() },
@@ -115,7 +116,7 @@ async fn gpt2_and_llama_cpp_agree_on_the_same_weights() {
         println!("skipped: MINIVAULT_TEST_TAROTBLE is not set");
         return;
     };
-    let table = |model: String| Dict::from([("model".to_owned(), model.into())]);
+    let table = |model: String| figment::value::Dict::from([("model".to_owned(), model.into())]);
     let engines = BTreeMap::from([
         ("one".to_owned(), settings(&Engines::builtin(), "gpt2", table(model.clone()))),
         ("two".to_owned(), settings(&Engines::builtin(), "llama-cpp", table(format!("{model}/tarotble-f32.gguf")))),

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use futures_core::Stream;
 use futures_util::StreamExt;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::ToolCall;
 use crate::error::{EngineError, Result};
+use crate::events::Timed;
 use crate::request::TokenId;
 
 /// One event of a generation.
@@ -25,10 +27,23 @@ pub enum TextEvent {
         /// The tokens this event accounts for.
         tokens: Vec<Token>,
     },
+    /// How far the prompt has been read, before any text and only where it was asked for.
+    Reading(PromptProgress),
     /// A piece of a call of a tool; the tokens it is made of come in [`TextEvent::Text`].
     ToolCall(ToolCallPiece),
     /// The end, once and last.
     Finished(Finish),
+}
+
+/// How far a prompt has been read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PromptProgress {
+    /// Its tokens.
+    pub total: usize,
+    /// Those that were still in the KV cache of an earlier request.
+    pub cached: usize,
+    /// Those that have been read, the cached ones among them.
+    pub processed: usize,
 }
 
 /// A piece of a call of a tool.
@@ -140,7 +155,8 @@ pub struct Beginning {
 /// A live stream of text. Dropping it cancels the work.
 pub struct Generation {
     beginning: Beginning,
-    events: Pin<Box<dyn Stream<Item = Result<TextEvent>> + Send>>,
+    events: Pin<Box<dyn Stream<Item = Timed> + Send>>,
+    came_at: Instant,
     over: bool,
 }
 
@@ -172,10 +188,20 @@ impl ToolCallPiece {
 }
 
 impl Generation {
-    /// A generation from its events. What comes after the first `Finished` or error is dropped; a stream that ends without
-    /// either ends with [`EngineError::Stopped`].
+    /// A generation from its events, which come when they are read. What comes after the first `Finished` or error is dropped; a stream that
+    /// ends without either ends with [`EngineError::Stopped`].
     pub fn new(beginning: Beginning, events: impl Stream<Item = Result<TextEvent>> + Send + 'static) -> Self {
-        Self { beginning, events: Box::pin(events), over: false }
+        Self::timed(beginning, events.map(Timed::now))
+    }
+
+    /// A generation from its events, which know when they came.
+    pub fn timed(beginning: Beginning, events: impl Stream<Item = Timed> + Send + 'static) -> Self {
+        Self { beginning, events: Box::pin(events), came_at: Instant::now(), over: false }
+    }
+
+    /// When the last event that was read came; before the first one, when the generation began.
+    pub fn came_at(&self) -> Instant {
+        self.came_at
     }
 
     /// What was settled before the first token.
@@ -195,6 +221,7 @@ impl Generation {
                     text.push_str(&piece);
                     tokens.extend(new);
                 }
+                TextEvent::Reading(_) => {}
                 TextEvent::ToolCall(piece) => piece.add_to(&mut tool_calls),
                 TextEvent::Finished(finish) => return Ok(Completion { text, tokens, tool_calls, finish }),
             }
@@ -210,7 +237,9 @@ impl Stream for Generation {
         if self.over {
             return Poll::Ready(None);
         }
-        let event = ready!(self.events.as_mut().poll_next(cx)).unwrap_or(Err(EngineError::Stopped));
+        let next = ready!(self.events.as_mut().poll_next(cx));
+        let Timed { at, event } = next.unwrap_or_else(|| Timed::now(Err(EngineError::Stopped)));
+        self.came_at = at;
         self.over = matches!(event, Ok(TextEvent::Finished(_)) | Err(_));
         Poll::Ready(Some(event))
     }

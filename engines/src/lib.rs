@@ -5,10 +5,11 @@
 //! thread feeds a [`model::Model`] step by step, all requests side by side; [`decoding`] chooses each token and turns bytes into text.
 //!
 //! - [`text_engine`]: the trait that the daemon sees
-//! - [`request`], [`generation`], [`error`]: what goes in, what comes out, what can go wrong
+//! - [`request`], [`generation`], [`error`]: what goes in, what comes out, what can go wrong; [`events`]: the way it comes out
 //! - [`registry`]: backends by name, those of this crate and those of others
 //! - [`model`]: the seam for local engines
 //! - [`local`]: admission, the engine's thread, continuous batching
+//! - [`meter`]: what an engine's steps have been
 //! - [`threads`], [`turn`]: how many threads compute, and whose turn it is
 //! - [`decoding`]: sampling, stop strings, whole characters, answers of a given form
 //! - [`chat`]: conversations, chat templates, calls of tools
@@ -25,6 +26,7 @@ pub mod chat;
 mod checkpoint;
 pub mod decoding;
 pub mod error;
+pub mod events;
 pub mod generation;
 pub mod gguf;
 pub mod gpt2;
@@ -32,6 +34,7 @@ pub mod hub;
 #[cfg(feature = "llama-cpp")]
 pub mod llama;
 pub mod local;
+pub mod meter;
 pub mod model;
 pub mod registry;
 pub mod remote;
@@ -45,8 +48,12 @@ mod vocabulary;
 mod web;
 
 pub use error::EngineError;
-pub use generation::{Alternative, Beginning, Completion, Finish, FinishReason, Generation, TextEvent, Token, ToolCallPiece, Usage};
+pub use generation::{
+    Alternative, Beginning, Completion, Finish, FinishReason, Generation, PromptProgress, TextEvent, Token, ToolCallPiece, Usage,
+};
 pub use registry::{Backend, Engines, Opening};
-pub use request::{Constraint, GenerateRequest, MaxTokens, Prompt, Sampling, TokenId, ToolChoice};
-pub use text_engine::{Capabilities, Circumstance, Computation, Determinism, Embedding, EngineInfo, Health, LogitRows, State, TextEngine};
+pub use request::{Constraint, GenerateRequest, MaxTokens, Prompt, RequestOptions, Sampling, TokenId, ToolChoice};
+pub use text_engine::{
+    Capabilities, Circumstance, Computation, Determinism, Embedding, EngineInfo, Health, LogitRows, RenderedPrompt, State, TextEngine,
+};
 pub use threads::Threads;

@@ -1,5 +1,6 @@
 //! What is asked of an engine, and the checks that hold for every engine.
 
+use std::ops::Not;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,29 @@ pub struct GenerateRequest {
     pub parallel_tool_calls: bool,
     /// Who asks, where that is known: those that wait for a slot are served in turn. It changes no answer and isn't written down.
     pub client: Option<Arc<str>>,
+    /// What is wanted besides.
+    pub options: RequestOptions,
+}
+
+/// What few requests want; nothing of it by default. An engine that can't do what would change the text refuses it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RequestOptions {
+    /// The model can't end the text: only its limit, a stop string or its form does.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub ignore_eos: bool,
+    /// A chat ends with the beginning of the answer, which goes on from there.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub continue_final_message: bool,
+    /// Log probabilities are those of the draw, after biases, penalties, temperature and filters, instead of the model's own.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub logprobs_of_draw: bool,
+    /// The whole prompt is computed, whatever of it an earlier one left in the cache.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub without_cache: bool,
+    /// It is told how far the prompt has been read.
+    #[serde(skip)]
+    pub progress: bool,
 }
 
 /// What the text continues.
@@ -227,6 +251,7 @@ impl GenerateRequest {
             deterministic: false,
             parallel_tool_calls: true,
             client: None,
+            options: RequestOptions::default(),
         }
     }
 

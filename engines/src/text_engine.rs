@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
 use crate::generation::{Generation, Token};
+use crate::meter::Measured;
 use crate::model::Logits;
 use crate::request::{GenerateRequest, Prompt, TokenId, seed_of_choice};
 
@@ -40,6 +41,14 @@ pub trait TextEngine: Send + Sync {
             generations.push(self.generate(request).await?);
         }
         Ok(generations)
+    }
+
+    /// A request's prompt as the model reads it: a conversation as its template renders it.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] where the engine doesn't see that, or as [`TextEngine::generate`] for a prompt it can't take.
+    async fn render(&self, _request: &GenerateRequest) -> Result<RenderedPrompt> {
+        Err(self.unsupported("rendered prompts"))
     }
 
     /// Reads a prompt for what the model thinks of each of its tokens after those before it. `alternatives`: how many of the likeliest
@@ -121,6 +130,15 @@ pub trait TextEngine: Send + Sync {
 /// Rows of logits as wide as the vocabulary, one after each token of a text, a few at a time. They are computed as they are taken; dropping
 /// it ends the reading.
 pub type LogitRows = Pin<Box<dyn Stream<Item = Result<Logits>> + Send>>;
+
+/// A prompt as a model reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderedPrompt {
+    /// As text.
+    pub text: String,
+    /// As tokens.
+    pub tokens: Vec<TokenId>,
+}
 
 /// The vector of one text.
 #[derive(Debug, Clone, PartialEq)]
@@ -239,7 +257,7 @@ impl Circumstance {
 }
 
 /// How an engine is at this moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Health {
     /// Whether it can answer.
     pub state: State,
@@ -249,6 +267,8 @@ pub struct Health {
     pub queued: usize,
     /// Requests it can compute side by side.
     pub slots: usize,
+    /// What it has done since it was loaded.
+    pub measured: Measured,
 }
 
 /// Whether an engine can answer.

@@ -67,7 +67,15 @@ mod tests {
     use super::*;
 
     fn model(id: &str, minivault: Option<ModelDetails>) -> Model {
-        Model { id: id.into(), object: "model".into(), created: 0, owned_by: "minivault".into(), minivault }
+        Model {
+            id: id.into(),
+            object: "model".into(),
+            created: 0,
+            owned_by: "minivault".into(),
+            aliases: vec![id.into()],
+            tags: Vec::new(),
+            minivault,
+        }
     }
 
     #[test]

@@ -44,6 +44,7 @@ struct Summary {
     different: usize,
     other_model: usize,
     refused: usize,
+    failed: usize,
 }
 
 async fn all(client: &Client, arguments: &Replay, body: &ReplayBody, output: &mut Output) -> Result<(), Failure> {
@@ -55,12 +56,18 @@ async fn all(client: &Client, arguments: &Replay, body: &ReplayBody, output: &mu
     let bar = ProgressBar::new(ids.len() as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let mut summary = Summary::default();
     for id in &ids {
-        match client.replay(id, body).await? {
-            Err(reason) => {
+        match client.replay(id, body).await {
+            Ok(Err(reason)) => {
                 summary.refused += 1;
                 bar.suspend(|| output.note(&reason));
             }
-            Ok(Whole { raw, value: answer }) => {
+            // The others may succeed.
+            Err(Failure::Failed(reason)) => {
+                summary.failed += 1;
+                bar.suspend(|| output.note(&format!("{id}: {reason}")));
+            }
+            Err(other) => return Err(other),
+            Ok(Ok(Whole { raw, value: answer })) => {
                 summary.add(&answer);
                 if arguments.json {
                     bar.suspend(|| output.line(&raw))?;
@@ -81,6 +88,7 @@ async fn all(client: &Client, arguments: &Replay, body: &ReplayBody, output: &mu
     match summary {
         Summary { different: 1.., .. } => Err(Failure::Differs(String::new())),
         Summary { refused, .. } if refused == ids.len() => Err(Failure::Failed("none of them could be run again".into())),
+        Summary { failed: failed @ 1.., .. } => Err(Failure::Failed(format!("{failed} of {} failed", ids.len()))),
         _ => Ok(()),
     }
 }
@@ -113,7 +121,7 @@ impl Summary {
     }
 
     fn told(&self) -> String {
-        let Self { identical, same_text, different, other_model, refused } = *self;
+        let Self { identical, same_text, different, other_model, refused, failed } = *self;
         let mut parts = vec![format!("{} run again: {identical} identical", identical + same_text + different)];
         let mut part = |count: usize, words: &str| {
             if count > 0 {
@@ -124,6 +132,7 @@ impl Summary {
         part(different, "different");
         part(other_model, "on another model");
         part(refused, "that can't be run again");
+        part(failed, "that failed");
         parts.join(", ")
     }
 }

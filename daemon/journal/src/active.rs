@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::disk::{Disk, DiskFile, Identity, Opening, write_all};
 use crate::error::JournalError;
 use crate::position::{LineHead, Position};
-use crate::segment::{segments, with_suffix};
+use crate::segment::with_suffix;
 use crate::tail::Tail;
 
 /// The active file, held open and locked against a second writer.
@@ -38,7 +38,7 @@ pub(crate) struct First {
 /// What was found in a file that was opened.
 pub(crate) struct Opened {
     pub file: ActiveFile,
-    /// Where the log stands; `None`: it holds no line at all.
+    /// Where the log stands; `None`: it never held a line.
     pub position: Option<Position>,
     /// Bytes of a torn last line that were set aside.
     pub torn: usize,
@@ -81,7 +81,7 @@ impl ActiveFile {
             (Some(line), Some(LineHead { seq: seq @ 1.., .. })) if let Some(chain) = crate::chain::split(&line).1 => {
                 Some(Position { seq, chain })
             }
-            _ => segments(path).and_then(|all| Position::at_end_of(&all)).map_err(unusable)?,
+            _ => Position::at_end_of(path).map_err(unusable)?,
         };
         Ok(Opened { file, position, torn: torn.len() })
     }

@@ -12,13 +12,13 @@ use crate::active::{ActiveFile, Opened};
 use crate::disk::{Disk, RealDisk, folder_of};
 use crate::error::JournalError;
 use crate::health::Health;
-use crate::keeper::{Keeper, clean_up};
+use crate::keeper::{self, clean_up};
 use crate::options::{OnFailure, Options, Recording, SyncMode};
 use crate::position::Position;
 use crate::privacy::Privacy;
 use crate::queue::{Queue, Refused, Reserved};
 use crate::record::Record;
-use crate::syncer::Syncer;
+use crate::syncer;
 use crate::writer::{Entry, Tried, Writer};
 
 /// Where interactions that can't be logged are answered all the same: how long an answer waits for its line.
@@ -97,9 +97,9 @@ impl Journal {
             tracing::warn!(%error, "what an earlier daemon has left of the log's segments can't be removed");
         }
         let queue = Queue::new(places);
-        let syncer = (options.sync == SyncMode::Interval).then(|| Syncer::start(health.clone())).transpose().map_err(unusable)?;
+        let syncer = (options.sync == SyncMode::Interval).then(|| syncer::start(health.clone())).transpose().map_err(unusable)?;
         let writer = Writer {
-            keeper: Keeper::start(disk.clone(), path, options).map_err(unusable)?,
+            keeper: keeper::start(disk.clone(), path, options).map_err(unusable)?,
             disk,
             path: path.to_owned(),
             queue: queue.clone(),
@@ -167,6 +167,16 @@ impl Journal {
     /// Records that should have been written since it was opened, and could not be.
     pub fn dropped(&self) -> u64 {
         self.health.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Records that wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.waiting())
+    }
+
+    /// Places in use, of how many.
+    pub fn places(&self) -> (usize, usize) {
+        (self.queue.as_ref().map_or(0, |queue| queue.used()), self.places)
     }
 
     /// Torn lines set aside since it was opened.

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::background::Background;
 use crate::compress::{Compressed, compress};
+use crate::deleted::{self, Deletion};
 use crate::disk::Disk;
 use crate::options::{Keep, Options};
 use crate::segment::{Kind, Segment, leftovers, segments, with_suffix};
@@ -15,23 +16,8 @@ use crate::writer::TRIAL;
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// The thread, which sleeps until a segment was sealed.
-pub(crate) struct Keeper {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    wanted: bool,
-    closed: bool,
-}
+/// The thread; its task is to look what there is to do.
+pub(crate) type Keeper = Background<()>;
 
 struct Work {
     disk: Arc<dyn Disk>,
@@ -40,81 +26,47 @@ struct Work {
     keep: Keep,
 }
 
-impl Keeper {
-    /// Begins with what an earlier daemon has left to do.
-    pub fn start(disk: Arc<dyn Disk>, log: &Path, options: &Options) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let work = Work { disk, log: log.to_owned(), compress: options.compress, keep: options.keep };
-        let thread = std::thread::Builder::new().name("journal keeper".into()).spawn({
-            let shared = shared.clone();
-            move || shared.run(&work)
-        })?;
-        let keeper = Self { shared, thread: Some(thread) };
-        keeper.wake();
-        Ok(keeper)
-    }
-
-    /// There may be something to do.
-    pub fn wake(&self) {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).wanted = true;
-        self.shared.changed.notify_all();
-    }
-}
-
-impl Shared {
-    fn run(&self, work: &Work) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while !state.closed {
-            if !std::mem::take(&mut state.wanted) {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            drop(state);
-            let outcome = work.all(&|| self.is_closed());
-            state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(error) = outcome {
+/// Begins with what an earlier daemon has left to do.
+pub(crate) fn start(disk: Arc<dyn Disk>, log: &Path, options: &Options) -> io::Result<Keeper> {
+    let work = Work { disk, log: log.to_owned(), compress: options.compress, keep: options.keep };
+    let keeper = Background::start("journal keeper", move |tasks| {
+        while tasks.wait() {
+            tasks.take();
+            if let Err(error) = work.all(&|| tasks.is_closed()) {
                 tracing::error!(%error, log = %work.log.display(), "sealed segments of the log can't be compressed or removed");
-                let rested = self.changed.wait_timeout_while(state, AGAIN, |state| !state.closed);
-                state = rested.unwrap_or_else(PoisonError::into_inner).0;
-                state.wanted = true;
+                tasks.rest(AGAIN);
+                tasks.put(());
             }
         }
-    }
-
-    fn is_closed(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-        self.shared.changed.notify_all();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that looks after the log's segments panicked");
-        }
-    }
+    })?;
+    keeper.put(());
+    Ok(keeper)
 }
 
 impl Work {
     fn all(&self, stop: &dyn Fn() -> bool) -> io::Result<()> {
         leftovers(&self.log)?.doubled.iter().try_for_each(|path| self.disk.remove(path))?;
-        self.remove_beyond_limits()?;
-        if self.compress {
-            let plain = |segment: &Segment| segment.kind == Kind::Plain;
-            for segment in segments(&self.log)?.iter().filter(|segment| plain(segment)) {
-                if compress(&*self.disk, segment, stop)? == Compressed::Stopped {
-                    return Ok(());
-                }
-            }
-            self.remove_beyond_limits()?;
+        // Of what is not compressed yet nobody knows how many bytes it will take.
+        self.remove_beyond(Keep { bytes: None, ..self.keep })?;
+        let compressed = if self.compress { self.compress(stop) } else { Ok(Compressed::Done) };
+        match compressed {
+            Ok(Compressed::Stopped) => Ok(()),
+            // Where there is no room to compress anything, removing makes some.
+            outcome => self.remove_beyond(self.keep).and(outcome.map(|_| ())),
         }
-        Ok(())
+    }
+
+    fn compress(&self, stop: &dyn Fn() -> bool) -> io::Result<Compressed> {
+        for segment in segments(&self.log)?.iter().filter(|segment| segment.kind == Kind::Plain) {
+            if compress(&*self.disk, segment, stop)? == Compressed::Stopped {
+                return Ok(Compressed::Stopped);
+            }
+        }
+        Ok(Compressed::Done)
     }
 
     /// Removes the oldest segments, each whole, never the active file.
-    fn remove_beyond_limits(&self) -> io::Result<()> {
-        let Keep { segments: most, bytes } = self.keep;
+    fn remove_beyond(&self, Keep { segments: most, bytes }: Keep) -> io::Result<()> {
         if most.is_none() && bytes.is_none() {
             return Ok(());
         }
@@ -126,8 +78,23 @@ impl Work {
             if most.is_none_or(|most| count <= most) && bytes.is_none_or(|bytes| total <= bytes) {
                 break;
             }
-            remove(&*self.disk, segment)?;
+            self.delete(segment)?;
             (total, count) = (total - size, count - 1);
+        }
+        Ok(())
+    }
+}
+
+impl Work {
+    /// Removes the oldest segment, once it is remembered what the next one follows.
+    fn delete(&self, oldest: &Segment) -> io::Result<()> {
+        let deletion = Deletion::of(&self.log, oldest);
+        let remember = || deletion.as_ref().map_err(ToString::to_string)?.remember(&*self.disk).map_err(|error| error.to_string());
+        let remembered = remember();
+        // A full disk must become emptier, and a damaged segment must go, all the same.
+        remove(&*self.disk, oldest)?;
+        if let Err(error) = remembered.or_else(|_| remember()) {
+            tracing::warn!(error, segment = %oldest.path.display(), "what this deleted segment ended with can't be remembered; `verify` will miss it");
         }
         Ok(())
     }
@@ -145,6 +112,6 @@ fn remove(disk: &dyn Disk, segment: &Segment) -> io::Result<()> {
 /// Removes what a stopped daemon has left: files never finished, and plain segments whose compressed one was read back already.
 pub(crate) fn clean_up(disk: &dyn Disk, log: &Path) -> io::Result<()> {
     let left = leftovers(log)?;
-    let trial = Some(with_suffix(log, TRIAL)).filter(|path| path.exists());
-    left.worthless.iter().chain(&left.doubled).chain(&trial).try_for_each(|path| disk.remove(path))
+    let unfinished = [with_suffix(log, TRIAL), deleted::partial(log)].into_iter().filter(|path| path.exists());
+    left.worthless.into_iter().chain(left.doubled).chain(unfinished).try_for_each(|path| disk.remove(&path))
 }

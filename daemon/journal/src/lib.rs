@@ -5,16 +5,18 @@
 //!
 //! - [`record`] says what a line holds, [`privacy`] what of it may be written, [`chain`] makes changes in it evident.
 //! - [`segment`] knows the files that a log consists of: the [`active`] one, and sealed ones, which [`compress`] makes smaller and
-//!   [`keeper`] looks after. [`position`] is where they end,
+//!   [`keeper`] looks after. [`position`] is where they end, [`deleted`] where those ended that are gone,
 //!   [`tail`] what a stopped daemon or machine has left there.
 //! - [`reading`] finds lines in them, newest first, and verifies them.
 //! - [`writer`] is the thread that writes what comes through [`queue`], seals the active file, and recovers when a disk does;
-//!   [`syncer`] brings lines to the disk behind its back, [`health`] is what they know of each other.
+//!   [`syncer`] brings lines to the disk in the [`background`], [`health`] is what they know of each other.
 //! - [`disk`] is all that changes files, so that tests can make each of its operations fail.
 
 mod active;
+mod background;
 pub mod chain;
 mod compress;
+mod deleted;
 mod disk;
 mod error;
 mod health;

@@ -1,14 +1,14 @@
 //! Where a log stands: its last number and its last chain.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
+use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::chain::{Chain, START, follow};
-use crate::segment::{Kind, Segment};
+use crate::deleted;
+use crate::segment::{Segment, lines_of, segments};
 
 /// Where a log stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,20 +23,25 @@ impl Position {
     /// Before the first line.
     pub const START: Self = Self { seq: 0, chain: START };
 
-    /// The end of these files, which follow each other; `None`: they hold no line.
+    /// The end of a log, also of one whose lines were all deleted; `None`: it never held any.
+    pub fn at_end_of(log: &Path) -> io::Result<Option<Self>> {
+        Self::behind(deleted::positions(log).pop(), &segments(log)?)
+    }
+
+    /// The end of these files, which follow each other and this position; `None`: it is none, and they hold no line.
     ///
     /// The last one is read whole. Those before are read only where it doesn't tell: it is empty, or of an older format.
-    pub fn at_end_of(segments: &[Segment]) -> io::Result<Option<Self>> {
-        let Some((last, earlier)) = segments.split_last() else { return Ok(None) };
+    pub fn behind(before: Option<Self>, segments: &[Segment]) -> io::Result<Option<Self>> {
+        let Some((last, earlier)) = segments.split_last() else { return Ok(before) };
         let mut end = End::default();
         for_each_line(last, |line| end.add(line))?;
         if end.lines == 0 {
-            return Self::at_end_of(earlier);
+            return Self::behind(before, earlier);
         }
         if let (seq @ 1.., Some(chain)) = (end.seq, end.chain) {
             return Ok(Some(Self { seq, chain }));
         }
-        let before = Self::at_end_of(earlier)?.unwrap_or(Self::START);
+        let before = Self::behind(before, earlier)?.unwrap_or(Self::START);
         let mut end = End { chain: Some(before.chain), ..End::default() };
         for_each_line(last, |line| end.add(line))?;
         Ok(Some(Self { seq: end.seq.max(before.seq), chain: end.chain.unwrap_or(before.chain) }))
@@ -65,11 +70,7 @@ impl End {
 
 /// Calls for each line of a segment, without its line break.
 fn for_each_line(segment: &Segment, mut line_follows: impl FnMut(&[u8])) -> io::Result<()> {
-    let file = BufReader::new(File::open(&segment.path)?);
-    let mut lines: Box<dyn BufRead> = match segment.kind {
-        Kind::Compressed => Box::new(BufReader::new(MultiGzDecoder::new(file))),
-        Kind::Active | Kind::Plain => Box::new(file),
-    };
+    let mut lines = lines_of(segment)?;
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line)? > 0 {
         line_follows(line.strip_suffix(b"\n").unwrap_or(&line));

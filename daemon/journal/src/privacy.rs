@@ -14,6 +14,8 @@ use crate::segment::{PARTIAL, with_suffix};
 
 /// What stands in the place of what was blackened.
 const BLACKENED: &str = "[redacted]";
+/// The request's field that holds a prompt's tokens.
+const TOKENS: &str = "prompt_tokens";
 /// What the file with the key is called, behind the log's name.
 const KEY: &str = ".key";
 
@@ -52,9 +54,9 @@ impl Privacy {
         for text in [prompt, response].into_iter().chain(error) {
             found |= self.blacken_text(text);
         }
-        for value in tool_calls.iter_mut().chain([request]) {
-            found |= self.blacken_value(value);
-        }
+        // The request's own numbers are settings.
+        let written = tool_calls.iter_mut().chain(texts_of(request));
+        found |= written.fold(false, |found, value| self.blacken_value(value) | found);
         if found {
             record.redacted = true;
             leave_tokens_out(record);
@@ -92,7 +94,15 @@ impl Privacy {
                 }
                 fields.values_mut().fold(found, |found, value| self.blacken_value(value) | found)
             }
-            _ => false,
+            Value::Number(number) => {
+                let mut text = number.to_string();
+                let found = self.blacken_text(&mut text);
+                if found {
+                    *value = text.into();
+                }
+                found
+            }
+            Value::Null | Value::Bool(_) => false,
         }
     }
 
@@ -123,8 +133,9 @@ fn leave_texts_out(record: &mut Record) {
     leave_tokens_out(record);
     (record.prompt, record.response, record.error) = (String::new(), String::new(), None);
     record.tool_calls.clear();
-    if let Value::Object(fields) = &mut record.request {
-        fields.retain(|_, value| is_setting(value));
+    match &mut record.request {
+        Value::Object(fields) => fields.retain(|_, value| is_setting(value)),
+        other => *other = Value::Null,
     }
 }
 
@@ -133,14 +144,19 @@ fn leave_tokens_out(record: &mut Record) {
     record.prompt_token_ids.clear();
     record.response_token_ids.clear();
     if let Value::Object(fields) = &mut record.request {
-        fields.remove("prompt_tokens");
+        fields.remove(TOKENS);
     }
 }
 
-/// The request's fields that may hold what somebody wrote: all but numbers, switches and what is empty.
+/// The request's fields that may hold what somebody wrote: all but numbers, switches, what is empty, and tokens, which go as a whole. What
+/// is no object may be all text.
 fn texts_of(request: &mut Value) -> impl Iterator<Item = &mut Value> {
-    let fields = request.as_object_mut().map(|fields| fields.values_mut());
-    fields.into_iter().flatten().filter(|value| !is_setting(value))
+    let (fields, whole) = match request {
+        Value::Object(fields) => (Some(fields.iter_mut()), None),
+        other => (None, Some(other)),
+    };
+    let texts = fields.into_iter().flatten().filter(|(name, value)| *name != TOKENS && !is_setting(value));
+    texts.map(|(_, value)| value).chain(whole)
 }
 
 fn is_setting(value: &Value) -> bool {

@@ -55,6 +55,16 @@ impl<T> Queue<T> {
         Ok(Reserved(self.clone()))
     }
 
+    /// Places that are in use: by records that wait to be written, and by work that will leave one.
+    pub fn used(&self) -> usize {
+        self.lock().used
+    }
+
+    /// Records that wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     /// Hands out no more places.
     pub fn close(&self) {
         self.lock().closed = true;

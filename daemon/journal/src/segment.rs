@@ -3,14 +3,17 @@
 //! `log.jsonl` is the active file, which grows. It is sealed as `log-<first seq>-<time of its first line>.jsonl`, for example
 //! `log-000000000042-20261125T101500Z.jsonl`, and compressed into the same name with `.gz`. Names sort as the lines do.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use flate2::bufread::MultiGzDecoder;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
+
+use crate::disk::folder_of;
 
 /// Digits of a sequence number in a name, so that names sort as numbers do.
 const DIGITS: usize = 12;
@@ -65,7 +68,7 @@ pub struct Member {
 impl Segment {
     /// Where a compressed segment's index is: one [`Member`] a line.
     pub fn index(&self) -> PathBuf {
-        with_suffix(&self.path, INDEX)
+        index_of(&self.path)
     }
 
     /// Where it will be once it is compressed.
@@ -90,6 +93,24 @@ pub fn segments(log: &Path) -> io::Result<Vec<Segment>> {
         found.push(Segment { path: log.to_owned(), kind: Kind::Active, first_seq: None, time: None });
     }
     Ok(found)
+}
+
+/// The lines of a file of the log, whatever it is. A plain one may have been compressed since it was listed.
+///
+/// # Errors
+/// It can't be opened; [`io::ErrorKind::NotFound`] where the limits on what is kept have deleted it.
+pub(crate) fn lines_of(segment: &Segment) -> io::Result<Box<dyn BufRead>> {
+    let compressed = |path: &Path| -> io::Result<Box<dyn BufRead>> {
+        Ok(Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(File::open(path)?)))))
+    };
+    match segment.kind {
+        Kind::Compressed => compressed(&segment.path),
+        Kind::Active => Ok(Box::new(BufReader::new(File::open(&segment.path)?))),
+        Kind::Plain => match File::open(&segment.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => compressed(&segment.compressed()),
+            opened => Ok(Box::new(BufReader::new(opened?))),
+        },
+    }
 }
 
 /// What an active file that begins with this line is called once it is sealed.
@@ -128,11 +149,7 @@ pub(crate) fn leftovers(log: &Path) -> io::Result<Leftovers> {
 
 /// Everything in the log's folder, names with paths.
 fn names(log: &Path) -> io::Result<Vec<(String, PathBuf)>> {
-    let folder = match log.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let entries = match fs::read_dir(folder) {
+    let entries = match fs::read_dir(folder_of(log)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
@@ -161,6 +178,11 @@ fn stem_and_extension(log: &Path) -> (String, String) {
     let stem = log.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let extension = log.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
     (stem, extension)
+}
+
+/// Where the index of this compressed file is.
+pub(crate) fn index_of(path: &Path) -> PathBuf {
+    with_suffix(path, INDEX)
 }
 
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

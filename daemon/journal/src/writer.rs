@@ -88,7 +88,9 @@ impl Writer {
                 Next::End => break,
             }
         }
+        // The lock goes with the active file: whoever takes it next must find nobody at work.
         drop(self.syncer);
+        drop(self.keeper);
         if let Some(Err(error)) = self.active.as_ref().map(ActiveFile::sync) {
             tracing::error!(%error, "the log's last lines may not be on the disk");
         }
@@ -181,7 +183,7 @@ impl Writer {
                     return Outcome { written: 0, failure: Some(error.into()), ..outcome };
                 }
             }
-            (Some(syncer), _) => syncer.remember(active.handle()),
+            (Some(syncer), _) => syncer.put(active.handle()),
             (None, _) => {}
         }
         outcome
@@ -289,7 +291,7 @@ impl Writer {
         if let Err(error) = self.disk.sync_folder_of(&self.path) {
             tracing::warn!(%error, "a sealed segment's name may not be on the disk");
         }
-        self.keeper.wake();
+        self.keeper.put(());
         Ok(())
     }
 }

@@ -34,6 +34,8 @@ struct GenerationTable {
     top_p: f32,
     min_p: f32,
     repetition_penalty: f32,
+    seed: Option<u64>,
+    ignore_eos: bool,
 }
 
 /// Merges the layers over the built-in defaults and checks everything, going on after a problem.
@@ -135,12 +137,12 @@ impl Checker<'_> {
     fn generation(&mut self, table: &mut Dict) -> Option<GenerationSettings> {
         let table = section(table, "generation")?;
         let read: GenerationTable = self.read(&["generation".to_owned()], table, &[])?;
-        let GenerationTable { max_tokens, temperature, top_k, top_p, min_p, repetition_penalty } = read;
+        let GenerationTable { max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, ignore_eos } = read;
         // The engines' own check of a request that leaves everything to these defaults.
         let sampling = Sampling { temperature, top_k, top_p, min_p, repetition_penalty, ..Sampling::default() };
         let request = GenerateRequest { sampling, ..GenerateRequest::text("any", MaxTokens::AtMost(max_tokens)) };
         match request.check() {
-            Ok(()) => Some(GenerationSettings { max_tokens, temperature, top_k, top_p, min_p, repetition_penalty }),
+            Ok(()) => Some(GenerationSettings { max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, ignore_eos }),
             Err(EngineError::InvalidRequest { param, message }) if table.contains_key(param) => {
                 let path = ["generation".to_owned(), param.to_owned()];
                 let complaint = message.split_once("; ").map_or(message.as_str(), |(_, limits)| limits);

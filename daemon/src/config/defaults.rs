@@ -12,7 +12,8 @@ const LOAD_TIMEOUT: u64 = 600;
 /// The defaults under what the other sources say.
 ///
 /// A built-in engine's table steps aside where a source names that engine's backend itself: its keys belong to another backend, or
-/// were left out on purpose. It isn't there at all where nobody mentions it and this daemon doesn't have its backend.
+/// were left out on purpose. It isn't there at all where nobody mentions it and this daemon doesn't have its backend, or no built-in
+/// engines are wanted.
 pub(super) fn layer(layers: &[Layer], backends: &[&str]) -> Layer {
     let named: BTreeSet<&str> = layers.iter().flat_map(Layer::engines).map(|(name, _)| name.as_str()).collect();
     let replaced: BTreeSet<&str> =
@@ -22,7 +23,10 @@ pub(super) fn layer(layers: &[Layer], backends: &[&str]) -> Layer {
         one => one.as_str().is_some_and(|name| backends.contains(&name)),
     };
     let mut engines: Vec<(&str, Dict)> = built_in_engines().into();
-    engines.retain(|(name, table)| !replaced.contains(name) && (named.contains(name) || table.get("backend").is_some_and(has)));
+    // What isn't a truth value is refused where the key is checked.
+    let wanted = layers.iter().rev().find_map(|layer| layer.table.get("built_in_engines")?.to_bool()).unwrap_or(true);
+    let is_there = |table: &Dict| wanted && table.get("backend").is_some_and(has);
+    engines.retain(|(name, table)| !replaced.contains(name) && (named.contains(name) || is_there(table)));
     let there: BTreeSet<String> = engines.iter().map(|(name, _)| *name).chain(named.iter().copied()).map(str::to_owned).collect();
     for (_, table) in &mut engines {
         if table.get("fallback").and_then(Value::as_str).is_some_and(|fallback| !there.contains(fallback)) {
@@ -45,6 +49,7 @@ pub(super) fn layer(layers: &[Layer], backends: &[&str]) -> Layer {
 pub(super) fn sections() -> Dict {
     table([
         ("engine", "distilgpt2".into()),
+        ("built_in_engines", true.into()),
         (
             "server",
             table([
@@ -68,6 +73,8 @@ pub(super) fn sections() -> Dict {
                 ("first_token_timeout", 0.into()),
                 ("request_timeout", 0.into()),
                 ("grace", 10.into()),
+                ("slots", true.into()),
+                ("verbose", false.into()),
             ])
             .into(),
         ),
@@ -98,6 +105,7 @@ pub(super) fn sections() -> Dict {
                 ("top_p", 0.95.into()),
                 ("min_p", 0.0.into()),
                 ("repetition_penalty", 1.1.into()),
+                ("ignore_eos", false.into()),
             ])
             .into(),
         ),

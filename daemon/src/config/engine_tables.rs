@@ -16,7 +16,7 @@ use super::settings::EngineSettings;
 use crate::nearest::nearest;
 
 /// The keys that every engine's table has, whatever its backend.
-const SHARED_KEYS: [&str; 5] = ["backend", "fallback", "load", "load_timeout", "keep_alive"];
+const SHARED_KEYS: [&str; 6] = ["backend", "fallback", "load", "load_timeout", "keep_alive", "tags"];
 
 /// What they say, as it is written.
 #[derive(Deserialize)]
@@ -26,6 +26,8 @@ struct SharedTable {
     load: Option<LoadTime>,
     load_timeout: f64,
     keep_alive: Option<KeepAlive>,
+    #[serde(default)]
+    tags: Vec<String>,
 }
 
 /// The backend, or several of which the first that this daemon has is taken.
@@ -61,10 +63,13 @@ impl Backends {
     }
 }
 
-/// The default engine's name.
+/// The keys at the top that aren't tables.
 #[derive(Deserialize)]
 struct Top {
     engine: String,
+    /// The built-in tables have heeded it.
+    #[serde(rename = "built_in_engines")]
+    _built_in_engines: bool,
 }
 
 /// Checks the engines' tables and which of them is the default.
@@ -86,9 +91,10 @@ pub(super) fn check(engines: &Engines, checker: &mut Checker<'_>, table: &mut Di
 }
 
 fn default_engine(checker: &mut Checker<'_>, table: &mut Dict, names: &BTreeSet<String>) -> Option<String> {
+    let built_in = table.get("built_in_engines")?.clone();
     let value = table.get_mut("engine")?;
-    let mut top = Dict::from([("engine".to_owned(), value.clone())]);
-    let Top { engine } = checker.read(&[], &mut top, &[])?;
+    let mut top = Dict::from([("engine".to_owned(), value.clone()), ("built_in_engines".to_owned(), built_in)]);
+    let Top { engine, .. } = checker.read(&[], &mut top, &[])?;
     *value = top.remove("engine")?;
     if names.contains(&engine) {
         return Some(engine);
@@ -147,13 +153,14 @@ fn engine(engines: &Engines, checker: &mut Checker<'_>, name: &str, table: &mut 
     table.extend(shared);
     table.extend(own);
     let backend = choice?.ok()?.to_owned();
-    let SharedTable { fallback, load, keep_alive, .. } = read?;
+    let SharedTable { fallback, load, keep_alive, tags, .. } = read?;
     Some(EngineSettings {
         backend,
         // An empty one takes a default or a file's fallback away again.
         fallback: fallback.filter(|fallback| !fallback.is_empty()),
         load,
         keep_alive: keep_alive.unwrap_or(KeepAlive::Forever),
+        tags,
         load_timeout: load_timeout?,
         prepared: prepared?,
         opening: Opening { name: name.to_owned(), base: base? },

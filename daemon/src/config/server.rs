@@ -50,6 +50,8 @@ struct ServerTable {
     first_token_timeout: f64,
     request_timeout: f64,
     grace: f64,
+    slots: bool,
+    verbose: bool,
 }
 
 /// `server.tls` as it is written.
@@ -98,6 +100,8 @@ pub(super) fn check(checker: &mut Checker<'_>, table: &mut Dict) -> Option<Serve
         max_prompt_bytes: max_prompt_bytes?,
         terms: Terms { head: head?, write: write?, connections: connections?, headers: Limits { count: count?, bytes: bytes? } },
         tls: tls?,
+        slots: read.slots,
+        verbose: read.verbose,
     })
 }
 

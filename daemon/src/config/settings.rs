@@ -61,6 +61,10 @@ pub struct ServerSettings {
     pub terms: Terms,
     /// Where TLS is spoken: with these.
     pub tls: Option<TlsFiles>,
+    /// Whether `/slots` tells which slots are in use.
+    pub slots: bool,
+    /// Whether each whole answer of `/chat/completions` tells its prompt and settings.
+    pub verbose: bool,
 }
 
 /// What TLS takes.
@@ -98,6 +102,10 @@ pub struct GenerationSettings {
     pub min_p: f32,
     /// As in [`minivault_engines::Sampling`].
     pub repetition_penalty: f32,
+    /// The seed of each request that names none, on all endpoints.
+    pub seed: Option<u64>,
+    /// Whether the model can't end an answer.
+    pub ignore_eos: bool,
 }
 
 /// One engine.
@@ -110,6 +118,8 @@ pub struct EngineSettings {
     pub load: Option<LoadTime>,
     /// How long it stays in memory when nobody asks it.
     pub keep_alive: KeepAlive,
+    /// Words that describe it, for the list of models.
+    pub tags: Vec<String>,
     /// How long requests wait for the engine to load.
     pub load_timeout: Duration,
     /// The backend with its own checked configuration.
@@ -126,6 +136,7 @@ impl fmt::Debug for EngineSettings {
             .field("fallback", &self.fallback)
             .field("load", &self.load)
             .field("keep_alive", &self.keep_alive)
+            .field("tags", &self.tags)
             .field("load_timeout", &self.load_timeout)
             .field("opening", &self.opening)
             .finish_non_exhaustive()

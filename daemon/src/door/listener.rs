@@ -67,7 +67,8 @@ impl Listener {
                 }
                 Ok(None) => continue,
                 Err(_) => {
-                    let unusable = |error| io::Error::other(format!("socket {index} of LISTEN_FDS is neither TCP nor a Unix stream: {error}"));
+                    let unusable =
+                        |error| io::Error::other(format!("socket {index} of LISTEN_FDS is neither TCP nor a Unix stream: {error}"));
                     let Some(listener) = sockets.take_unix_listener(index).map_err(unusable)? else { continue };
                     listener.set_nonblocking(true)?;
                     let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Two answers to one request, side by side.
 
+use minivault_engines::chat::ToolCall;
 use minivault_engines::{Determinism, TextEngine, TokenId};
 use minivault_journal::{Outcome, Record};
 use minivault_wire::interactions::{Difference, Verdict};
@@ -12,6 +13,7 @@ const CONTINUATION: usize = 200;
 pub struct Answered {
     pub text: String,
     pub tokens: Vec<TokenId>,
+    pub tool_calls: Vec<ToolCall>,
 }
 
 /// Whether tokens mean the same in both answers.
@@ -84,23 +86,32 @@ impl Comparison {
             }
             Vocabulary::Other(reason) => {
                 notes.push(reason);
-                let (recorded, replayed) = (record.response.as_bytes(), answered.text.as_bytes());
-                let difference = first_difference(recorded, replayed, cut_off).map(|byte| {
+                let calls = record.tool_calls.iter().map(|call| {
+                    let part = |name: &str| call["function"][name].as_str().unwrap_or_default();
+                    (part("name"), part("arguments"))
+                });
+                let recorded = with_calls(&record.response, calls);
+                let replayed = with_calls(&answered.text, answered.tool_calls.iter().map(|call| (&*call.name, &*call.arguments)));
+                let difference = first_difference(recorded.as_bytes(), replayed.as_bytes(), cut_off).map(|byte| {
                     // The whole character in which it is.
-                    let start = (0..=byte).rev().find(|&at| record.response.is_char_boundary(at) && answered.text.is_char_boundary(at));
+                    let start = (0..=byte).rev().find(|&at| recorded.is_char_boundary(at) && replayed.is_char_boundary(at));
                     let start = start.unwrap_or(0);
-                    Difference {
-                        token: None,
-                        byte,
-                        recorded: beginning(&record.response[start..]),
-                        replayed: beginning(&answered.text[start..]),
-                    }
+                    Difference { token: None, byte, recorded: beginning(&recorded[start..]), replayed: beginning(&replayed[start..]) }
                 });
                 let verdict = if difference.is_none() { Verdict::SameText } else { Verdict::DifferentText };
                 Self { verdict, difference, notes }
             }
         }
     }
+}
+
+/// An answer's text and, a line each, the calls in it; their names that only answers refer to are left out.
+fn with_calls<'a>(text: &str, calls: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut whole = text.to_owned();
+    for (name, arguments) in calls {
+        whole.push_str(&format!("\n{name}({arguments})"));
+    }
+    whole
 }
 
 /// The first place where they differ; the end of one is a difference, unless it is the recorded one's and it was cut off.

@@ -42,6 +42,10 @@ impl Recorded {
         }
         let record: Record = serde_json::from_value(Value::Object(fields))
             .map_err(|cause| refused(&format!("its line in the log was written by another version: {cause}")))?;
+        let cut_off = matches!(record.finish_reason, Outcome::Cancelled | Outcome::Error);
+        if cut_off && record.response.is_empty() && record.response_token_ids.is_empty() && record.tool_calls.is_empty() {
+            return Err(refused("it ended before its first token, so there is nothing to compare"));
+        }
         let asked = record.request.as_object().ok_or_else(|| refused("its request wasn't recorded"))?;
         let mut request = restore(asked, &record.prompt).map_err(|reason| refused(&format!("its request isn't whole: {reason}")))?;
         request.sampling.seed = Some(record.seed);
@@ -72,15 +76,16 @@ impl Recorded {
         let mut notes = changes(&record, &interaction.engine);
         let Answer { piece, tool_calls, .. } = interaction.collect().await?;
         let engine = interaction.asked();
-        let answered = Answered { text: piece.text, tokens: interaction.token_ids.clone() };
+        let now_called = tool_calls.len();
+        let answered = Answered { text: piece.text, tokens: interaction.token_ids.clone(), tool_calls };
         let vocabulary = Vocabulary::compared(engine, &record, &interaction.prompt_tokens).await;
         let comparison = Comparison::of(engine, &record, &answered, vocabulary).await;
         notes.extend(comparison.notes);
         if comparison.verdict == Verdict::Differs && promised == Determinism::Serial && !was_alone {
             notes.push("the recorded request didn't say `deterministic`; beside others this engine promises nothing".into());
         }
-        if tool_calls.len() != record.tool_calls.len() {
-            notes.push(format!("{} tools were called then, {} now", record.tool_calls.len(), tool_calls.len()));
+        if now_called != record.tool_calls.len() {
+            notes.push(format!("{} tools were called then, {now_called} now", record.tool_calls.len()));
         }
         Ok(ReplayAnswer {
             replay_of: record.id,

@@ -39,7 +39,7 @@ const PARAMETERS: [&str; 10] = ["limit", "before", "after", "grep", "regex", "si
     tag = "interactions",
     params(
         ("limit" = Option<usize>, Query, description = "Lines of a page, 1 to 1000; 100 if left out"),
-        ("before" = Option<u64>, Query, description = "Only lines with a smaller `seq`"),
+        ("before" = Option<i64>, Query, description = "Only lines with a smaller `seq`, or before the place that `x-minivault-next` told"),
         ("after" = Option<u64>, Query, description = "Only lines with a greater `seq`"),
         ("grep" = Option<String>, Query, description = "Text that stands in the prompt or the answer"),
         ("regex" = Option<bool>, Query, description = "Whether `grep` is a regular expression"),
@@ -130,7 +130,7 @@ pub(super) async fn replay(
 
 async fn find(app: &App, id: String) -> Result<Vec<u8>, ApiError> {
     let name = id.clone();
-    let line = read(app, move |log, _| log.find(&name)).await?;
+    let line = read(app, move |log, wanted| log.find(&name, wanted)).await?;
     line.ok_or_else(|| ApiError::unknown_interaction(&id))
 }
 

@@ -28,9 +28,9 @@ use crate::config::GenerationSettings;
 use crate::engine_table::EngineTable;
 use crate::error::ApiError;
 use crate::logging;
+use crate::metrics::{self, Metrics};
 use crate::openapi;
 use crate::patience::{Deadlines, Patience};
-use crate::throughput::Throughput;
 
 /// Requests that read the log at once; a search through a long one keeps a core busy.
 const READERS: usize = 2;
@@ -53,10 +53,12 @@ pub struct Shared {
     pub readers: Arc<Semaphore>,
     /// Whether a request may ask to be left out of the log.
     pub allow_log_off: bool,
-    /// How fast the engines are.
-    pub(crate) throughput: Throughput,
+    /// What the routes of llama.cpp's server tell.
+    pub tells: Tells,
     /// When the daemon started, in seconds since 1970.
     pub started: i64,
+    /// What `/metrics` tells.
+    pub metrics: Arc<Metrics>,
     draining: AtomicBool,
     ending: watch::Sender<bool>,
 }
@@ -76,6 +78,15 @@ pub struct Limits {
     pub deadlines: Deadlines,
 }
 
+/// What the routes of llama.cpp's server tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tells {
+    /// Which slots are in use.
+    pub slots: bool,
+    /// With each whole answer to a chat, the prompt and all settings.
+    pub verbose: bool,
+}
+
 impl std::ops::Deref for App {
     type Target = Shared;
 
@@ -90,9 +101,10 @@ impl App {
         let started = jiff::Timestamp::now().as_second();
         let readers = Arc::new(Semaphore::new(READERS));
         let draining = AtomicBool::new(false);
-        let (throughput, ending) = (Throughput::default(), watch::Sender::new(false));
-        let allow_log_off = false;
-        Self(Arc::new(Shared { engines, journal, generation, limits, readers, allow_log_off, throughput, started, draining, ending }))
+        let tells = Tells { slots: true, verbose: false };
+        let metrics = Arc::new(Metrics::new(&engines, &journal));
+        let (allow_log_off, ending) = (false, watch::Sender::new(false));
+        Self(Arc::new(Shared { engines, journal, generation, limits, readers, allow_log_off, tells, started, metrics, draining, ending }))
     }
 
     /// Whether requests may ask to be left out of the log; before anybody else has it.
@@ -100,6 +112,15 @@ impl App {
     pub fn with_log_off_allowed(mut self, allowed: bool) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
             shared.allow_log_off = allowed;
+        }
+        self
+    }
+
+    /// What the routes of llama.cpp's server tell; before anybody else has it.
+    #[must_use]
+    pub fn telling(mut self, tells: Tells) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.tells = tells;
         }
         self
     }
@@ -161,6 +182,7 @@ pub(crate) fn documented() -> OpenApiRouter<App> {
         .merge(as_llama_server())
         .routes(routes!(status::health))
         .routes(routes!(status::ready))
+        .routes(routes!(status::metrics))
         .routes(routes!(openapi::document))
 }
 
@@ -168,17 +190,25 @@ pub(crate) fn documented() -> OpenApiRouter<App> {
 fn as_llama_server() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(llama_server::completion::complete))
+        .routes(routes!(llama_server::prompt::apply_template))
+        .routes(routes!(llama_server::prompt::input_tokens))
         .routes(routes!(llama_server::status::props))
         .routes(routes!(llama_server::status::slots))
         .route("/completions", post(llama_server::completion::complete))
         .route("/chat/completions", post(llama_server::chat::complete))
+        .route("/chat/completions/input_tokens", post(llama_server::prompt::input_tokens))
         .route("/models", get(models::list))
         .route("/v1/health", get(status::health))
 }
 
 /// Paths that answer as others do: the other one first.
-pub(crate) const SAME: [(&str, &str); 4] =
-    [("/completion", "/completions"), ("/v1/chat/completions", "/chat/completions"), ("/v1/models", "/models"), ("/health", "/v1/health")];
+pub(crate) const SAME: [(&str, &str); 5] = [
+    ("/completion", "/completions"),
+    ("/v1/chat/completions", "/chat/completions"),
+    ("/v1/chat/completions/input_tokens", "/chat/completions/input_tokens"),
+    ("/v1/models", "/models"),
+    ("/health", "/v1/health"),
+];
 
 /// All routes, and what the rest is answered with.
 pub fn router(app: App) -> Router {
@@ -186,6 +216,7 @@ pub fn router(app: App) -> Router {
     router
         .fallback(async |request: Request| ApiError::unknown_path(request.uri().path()))
         .method_not_allowed_fallback(async |request: Request| ApiError::wrong_method(request.method().as_str(), request.uri().path()))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), metrics::count))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| -> Response {
             let reason = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             tracing::error!(reason, "a handler panicked");

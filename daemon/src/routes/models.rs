@@ -38,6 +38,8 @@ fn model(app: &App, entrant: &Entrant<'_>) -> Model {
         object: "model".into(),
         created: app.started,
         owned_by: "minivault".into(),
+        aliases: app.engines.names_of(entrant.name),
+        tags: entrant.tags.to_vec(),
         minivault: Some(details(entrant, entrant.name == app.engines.default_name())),
     }
 }

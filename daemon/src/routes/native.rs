@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use minivault_engines::generation::Finish;
-use minivault_engines::{GenerateRequest, MaxTokens, Prompt, Sampling, ToolChoice, Usage};
+use minivault_engines::{GenerateRequest, MaxTokens, Prompt, RequestOptions, Sampling, ToolChoice, Usage};
 use minivault_wire::events::StreamEvent;
 use minivault_wire::native::{self, Done, GenerateAnswer, GenerateBody, Piece};
 
@@ -72,8 +72,8 @@ fn events(mut interaction: Interaction, echo: String) -> Response {
         loop {
             match interaction.next().await {
                 Ok(Next::Text(more)) => yield piece(more.text),
-                // Without tools there are no calls.
-                Ok(Next::ToolCall(_)) => {}
+                // Nobody asked how far the prompt is, and without tools there are no calls.
+                Ok(Next::Reading(_) | Next::ToolCall(_)) => {}
                 Ok(Next::Finished(finish)) => {
                     yield Event::default().event("done").json_data(done(&interaction, &finish));
                     return;
@@ -99,7 +99,7 @@ fn plain_text(mut interaction: Interaction, echo: String) -> Response {
         loop {
             match interaction.next().await {
                 Ok(Next::Text(more)) => yield Ok(Bytes::from(more.text)),
-                Ok(Next::ToolCall(_)) => {}
+                Ok(Next::Reading(_) | Next::ToolCall(_)) => {}
                 Ok(Next::Finished(_)) => return,
                 Err(error) => {
                     yield Err(std::io::Error::other(error.message().to_owned()));
@@ -145,6 +145,7 @@ fn question(app: &App, endpoint: &'static str, body: GenerateBody) -> Result<(Qu
         deterministic: body.deterministic.unwrap_or(false),
         parallel_tool_calls: true,
         client: None,
+        options: RequestOptions { ignore_eos: defaults.ignore_eos, ..RequestOptions::default() },
     };
     let form = [("echo".to_owned(), body.echo.unwrap_or(false).into())].into_iter().collect();
     let id = uuid::Uuid::now_v7().to_string();

@@ -1,13 +1,15 @@
-//! `/health` and `/ready`.
+//! `/health`, `/ready` and `/metrics`.
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use minivault_journal::OnFailure;
 use minivault_wire::status::{HealthAnswer, ReadyAnswer};
 
 use super::App;
 use crate::engine_table::Phase;
+use crate::error::ApiError;
 use crate::openapi::AnyTime;
 
 /// The daemon is alive.
@@ -50,6 +52,18 @@ pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<ReadyAnsw
     }
     let status = if answers { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(answer))
+}
+
+/// What there is to measure, in Prometheus' text format.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "status",
+    responses((status = 200, description = "The numbers", content((String = "text/plain"))), AnyTime)
+)]
+pub(super) async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
+    let text = app.metrics.text().map_err(|_| ApiError::internal())?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
 fn take_health(answer: &mut ReadyAnswer, engine: &dyn minivault_engines::TextEngine) {

@@ -131,3 +131,24 @@ fn the_report_prints_a_line_for_each_key() {
     }
     assert!(report.parse::<toml_edit::DocumentMut>().is_ok(), "not TOML:\n{report}");
 }
+
+#[test]
+fn the_built_in_engines_can_be_left_out() {
+    let own = "[engines.mine]\nbackend = \"gpt2\"\nmodel = \"m\"\ntags = [\"chat\", \"small\"]\n";
+    let alone = Setup::file(&format!("engine = \"mine\"\nbuilt_in_engines = false\n{own}"));
+    let settings = alone.settings();
+    assert_eq!(settings.engines.keys().collect::<Vec<_>>(), ["mine"]);
+    assert_eq!(settings.engines["mine"].tags, ["chat", "small"]);
+    let named = Setup::file(&format!("engine = \"mine\"\nbuilt_in_engines = false\n{own}[engines.smollm2]\nkeep_alive = 0\n"));
+    assert_eq!(named.settings().engines.keys().collect::<Vec<_>>(), ["mine", "smollm2"]);
+    assert_eq!(alone.variable("MINIVAULTD_BUILT_IN_ENGINES", "true").settings().engines.len(), 3);
+    Setup::file("built_in_engines = false\n")
+        .refused(&["default: engine is \"distilgpt2\"; there is no table [engines.distilgpt2]; the engines are: none"]);
+    Setup::file("built_in_engines = 1\n").refused(&["config.toml:1:20: built_in_engines is 1; it must be true or false"]);
+}
+
+#[test]
+fn requests_without_a_seed_can_share_one() {
+    assert_eq!(Setup::new().settings().generation.seed, None);
+    assert_eq!(Setup::file("generation.seed = 7\n").settings().generation.seed, Some(7));
+}

@@ -90,7 +90,8 @@ async fn a_body_that_drips_is_answered_with_408_and_a_slow_one_is_taken() {
     let daemon = Daemon::reciting("abc").await.limited(Limits { pace, ..limits() });
     let address = listening(daemon.router.clone(), &server_settings()).await;
     let body = format!(r#"{{"prompt": "x", "max_tokens": 3, "stop": ["{}"]}}"#, "z".repeat(900));
-    let head = format!("POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head =
+        format!("POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
 
     let mut stream = connect(&address).await;
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -165,12 +166,17 @@ async fn headers_without_end_are_refused_by_their_number_and_by_their_length() {
     let address = listening(daemon.router.clone(), &settings).await;
     let many = |count: usize| (0..count).map(|index| format!("x-{index}: 1\r\n")).collect::<String>();
     let long = |bytes: usize| format!("x-long: {}\r\n", "y".repeat(bytes));
-    for (headers, message) in [(many(8), ""), (many(9), "there are 11 headers; the limit is 10"), (long(800), ""), (long(990), "bytes; the limit is 1000")] {
+    for (headers, message) in
+        [(many(8), ""), (many(9), "there are 11 headers; the limit is 10"), (long(800), ""), (long(990), "bytes; the limit is 1000")]
+    {
         let answer = ask(connect(&address).await, &format!("{HEALTH}{headers}")).await;
         if message.is_empty() {
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         } else {
-            assert!(answer.starts_with("HTTP/1.1 431") && answer.contains(r#""code":"headers_too_large""#) && answer.contains(message), "{answer}");
+            assert!(
+                answer.starts_with("HTTP/1.1 431") && answer.contains(r#""code":"headers_too_large""#) && answer.contains(message),
+                "{answer}"
+            );
         }
     }
     // Further than that nobody reads.

@@ -57,9 +57,7 @@ async fn a_stream_whose_time_is_over_ends_as_one_that_is_complete() {
 
 #[tokio::test]
 async fn an_answer_that_does_not_begin_in_time_is_504() {
-    for deadlines in
-        [Deadlines { first_token: Some(SOON), request: None }, Deadlines { first_token: None, request: Some(SOON) }]
-    {
+    for deadlines in [Deadlines { first_token: Some(SOON), request: None }, Deadlines { first_token: None, request: Some(SOON) }] {
         let (gate, daemon) = gated(deadlines).await;
         let (status, error) = daemon.ask("/generate", &json!({"prompt": "x"})).await;
         assert_eq!((status.as_u16(), &error["error"]["code"]), (504, &json!("timeout")));
@@ -124,16 +122,16 @@ async fn several_answers_have_a_budget_together() {
 
 #[tokio::test]
 async fn who_is_refused_is_told_how_long_requests_take() {
-    let gate = Gate::open_from_the_start();
+    let gate = Gate::closed();
     let mut engine = Engine::new("scripted", Script { gate: Some(gate.clone()), ..Script::default() });
     engine.script.limits.slots = 1;
     engine.queue = 0;
     let daemon = Daemon::with(vec![engine]).await;
     for _ in 0..2 {
+        gate.allow(1);
         daemon.ask("/generate", &json!({"prompt": "a", "max_tokens": 1})).await;
         tokio::time::sleep(Duration::from_millis(2100)).await;
     }
-    gate.close();
     let held = daemon.post("/stream-generate", &json!({"prompt": "b"})).await;
     let refused = daemon.post("/generate", &json!({"prompt": "c"})).await;
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (429, &"3".parse().unwrap()));

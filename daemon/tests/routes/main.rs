@@ -5,6 +5,8 @@ mod support;
 
 mod chat;
 mod completions;
+mod connections;
+mod deadlines;
 mod door;
 mod embeddings;
 mod forms;
@@ -13,6 +15,7 @@ mod lifecycle;
 mod llama_server;
 mod loading;
 mod logging;
+mod metrics;
 mod native;
 mod refusals;
 mod replay;

@@ -9,14 +9,14 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use minivault_daemon::config::{EngineSettings, GenerationSettings, KeepAlive, Listen, LoadTime, ServerSettings};
 use minivault_daemon::body::Pace;
+use minivault_daemon::config::{EngineSettings, GenerationSettings, KeepAlive, Listen, LoadTime, ServerSettings};
 use minivault_daemon::door::Door;
 use minivault_daemon::door::headers::Limits as HeaderLimits;
 use minivault_daemon::door::server::Terms;
 use minivault_daemon::engine_table::EngineTable;
 use minivault_daemon::patience::Deadlines;
-use minivault_daemon::routes::{App, Limits, router};
+use minivault_daemon::routes::{App, Limits, Tells, router};
 use minivault_engines::testkit::{Script, ScriptedBackend};
 use minivault_engines::{Engines, Opening};
 use minivault_journal::{Journal, Options};
@@ -89,6 +89,15 @@ impl Daemon {
         daemon
     }
 
+    /// The same daemon whose llama-server routes tell this.
+    pub fn telling(self, tells: Tells) -> Self {
+        let Self { app, router: other, folder } = self;
+        // It can be said only while nobody else has the app.
+        drop(other);
+        let app = app.telling(tells);
+        Self { router: router(app.clone()), app, folder }
+    }
+
     /// Engines of any backend; the first one is the default.
     pub fn of(log: Option<&Path>, engines: Vec<EngineSettings>, places: usize) -> Self {
         Self::build(log, engines, BTreeMap::new(), places)
@@ -103,8 +112,16 @@ impl Daemon {
         let default = engines[0].opening.name.clone();
         let settings = engines.into_iter().map(|settings| (settings.opening.name.clone(), settings)).collect();
         let journal = Arc::new(Journal::open(log.unwrap_or(&folder.path().join("log.jsonl")), options).unwrap());
-        let generation =
-            GenerationSettings { max_tokens: 20, temperature: 0.0, top_k: 50, top_p: 0.95, min_p: 0.0, repetition_penalty: 1.0 };
+        let generation = GenerationSettings {
+            max_tokens: 20,
+            temperature: 0.0,
+            top_k: 50,
+            top_p: 0.95,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            seed: None,
+            ignore_eos: false,
+        };
         let limits = limits();
         let app = App::new(Arc::new(EngineTable::new(default, settings).with_aliases(aliases)), journal, generation, limits);
         Self { router: Door::new(&server_settings()).before(router(app.clone())), app, folder }
@@ -113,6 +130,13 @@ impl Daemon {
     /// The same one, with another door.
     pub fn behind(self, settings: &ServerSettings) -> Self {
         Self { router: Door::new(settings).before(router(self.app.clone())), ..self }
+    }
+
+    /// The same one, with other limits for requests.
+    pub fn limited(self, limits: Limits) -> Self {
+        let Self { app, folder, .. } = self;
+        let app = App::new(app.engines.clone(), app.journal.clone(), app.generation.clone(), limits);
+        Self { router: Door::new(&server_settings()).before(router(app.clone())), app, folder }
     }
 
     /// As a client on this machine would.
@@ -175,13 +199,10 @@ pub fn server_settings() -> ServerSettings {
         max_answer_tokens: 10_000,
         deadlines: Deadlines::default(),
         grace: PATIENCE,
-        terms: Terms {
-            head: PATIENCE,
-            write: PATIENCE,
-            connections: 100,
-            headers: HeaderLimits { count: 20, bytes: 2000 },
-        },
+        terms: Terms { head: PATIENCE, write: PATIENCE, connections: 100, headers: HeaderLimits { count: 20, bytes: 2000 } },
         tls: None,
+        slots: true,
+        verbose: false,
     }
 }
 
@@ -204,6 +225,7 @@ pub fn settings_with(engines: &Engines, backend: &str, name: &str, table: &Value
         fallback: None,
         load: None,
         keep_alive: KeepAlive::Forever,
+        tags: Vec::new(),
         load_timeout: PATIENCE,
         prepared: engines.prepare(backend, &table).unwrap().unwrap(),
         opening: Opening { name: name.into(), ..Opening::default() },

@@ -7,8 +7,10 @@
 
 mod check;
 mod client;
+#[path = "../process/daemon.rs"]
 mod daemon;
 mod load;
+#[path = "../process/random.rs"]
 mod random;
 mod rounds;
 
@@ -44,5 +46,5 @@ fn number(name: &str) -> Option<u64> {
 
 fn engines() -> Engines {
     let limits = Limits { slots: 64, step_tokens: 512, context: 512, logits_width: ScriptedVocabulary::SIZE };
-    Engines::none().with("scripted", ScriptedBackend { script: Script { limits, ..Script::default() }, queue: 256 })
+    Engines::none().with("scripted", ScriptedBackend { script: Script { limits, record: None, ..Script::default() }, queue: 256 })
 }

@@ -9,7 +9,8 @@ use minivault_daemon::door::server::serve;
 use minivault_engines::testkit::conformance::{Subject, check};
 use minivault_engines::testkit::{Gate, Script};
 use minivault_engines::{Engines, GenerateRequest, MaxTokens, Sampling};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -48,7 +49,11 @@ impl Listening {
 
 /// A daemon whose only engine is these others.
 async fn in_front_of(urls: &[&str]) -> Daemon {
-    let daemon = Daemon::of(None, vec![settings(urls, &json!({}))], 64);
+    in_front_of_with(urls, &json!({})).await
+}
+
+async fn in_front_of_with(urls: &[&str], keys: &Value) -> Daemon {
+    let daemon = Daemon::of(None, vec![settings(urls, keys)], 64);
     daemon.app.engines.open_default().await.unwrap();
     daemon
 }
@@ -103,7 +108,7 @@ async fn what_comes_through_is_what_the_other_daemon_says() {
     let pieces = streamed
         .iter()
         .filter(|(name, _)| name.is_empty())
-        .map(|(_, data)| serde_json::from_str::<serde_json::Value>(data).unwrap()["token"].as_str().unwrap().to_owned());
+        .map(|(_, data)| serde_json::from_str::<Value>(data).unwrap()["token"].as_str().unwrap().to_owned());
     assert_eq!(json!(pieces.collect::<String>()), through["response"]);
 
     let chat = json!({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9, "seed": 3, "logprobs": true, "top_logprobs": 2});
@@ -168,7 +173,7 @@ async fn what_can_not_be_scored_is_refused_and_leaves_no_line() {
     let body = json!({"prompt": ["a", "b"], "n": 2, "echo": true, "logprobs": 1, "max_tokens": 1});
     let (status, answer) = front.ask("/v1/completions", &body).await;
     assert_eq!((status.as_u16(), &answer["error"]["code"]), (501, &json!("unsupported")), "{answer}");
-    assert_eq!(front.log(), Vec::<serde_json::Value>::new());
+    assert_eq!(front.log(), Vec::<Value>::new());
     // The other daemon was asked for all of them, and ends when they have.
     upstream.daemon.log_of(4).await;
 }
@@ -196,4 +201,54 @@ async fn requests_are_shared_out_among_the_servers() {
     for generation in held {
         assert_eq!(generation.collect().await.unwrap().text, "abc");
     }
+}
+
+#[tokio::test]
+async fn a_list_longer_than_the_upstreams_places_is_answered_whole() {
+    let upstream = Listening::start(Daemon::reciting("abc").await).await;
+    let front = in_front_of_with(&[&upstream.url], &json!({"slots": 2})).await;
+    let prompts: Vec<String> = (0..9).map(|number| format!("prompt {number}")).collect();
+    let body = json!({"prompt": prompts, "max_tokens": 3});
+    let answered = tokio::time::timeout(Duration::from_secs(30), front.ask("/v1/completions", &body)).await;
+    let (status, answer) = answered.expect("places come back though nobody has read the first answers yet");
+    assert_eq!((status.as_u16(), answer["choices"].as_array().unwrap().len()), (200, 9), "{answer}");
+    let lines = front.log_of(9).await;
+    assert!(lines.iter().all(|line| line["finish_reason"] == "length"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_fails_before_its_first_byte_leaves_a_line() {
+    let upstream = Listening::start(Daemon::reciting("abc").await).await;
+    let url = upstream.url.clone();
+    upstream.kill().await;
+    let front = in_front_of(&[&url]).await;
+    let (status, answer) = front.ask("/generate", &json!({"prompt": "x", "max_tokens": 3})).await;
+    assert_eq!((status.as_u16(), &answer["error"]["code"]), (502, &json!("upstream_failed")), "{answer}");
+    let line = front.log_of(1).await[0].clone();
+    assert_eq!((&line["finish_reason"], &line["status"], &line["prompt"]), (&json!("error"), &json!(502), &json!("x")));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_upstream_says_anything_leaves_a_line() {
+    // It lists no model, and to all else it says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", silent.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            let (mut stream, _) = silent.accept().await.unwrap();
+            let mut asked = [0; 4];
+            stream.read_exact(&mut asked).await.unwrap();
+            if asked == *b"GET " {
+                stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await.unwrap();
+            }
+            held.push(stream);
+        }
+    });
+    let front = in_front_of(&[&url]).await;
+    let body = json!({"prompt": "left the machine", "max_tokens": 3});
+    let asking = tokio::time::timeout(Duration::from_millis(300), front.ask("/generate", &body));
+    assert!(asking.await.is_err());
+    let line = front.log_of(1).await[0].clone();
+    assert_eq!((&line["finish_reason"], &line["status"], &line["prompt"]), (&json!("cancelled"), &json!(499), &json!("left the machine")));
 }

@@ -1,4 +1,4 @@
-//! `/completion`, `/props` and `/slots`, as far as clients of llama.cpp's server need them.
+//! `/completion`, `/apply-template`, `/props` and `/slots`, as far as clients of llama.cpp's server need them.
 
 use std::collections::BTreeMap;
 
@@ -59,6 +59,21 @@ pub struct CompletionBody {
     /// Whether a whole answer tells its tokens.
     #[serde(default)]
     pub return_tokens: Option<bool>,
+    /// With `n_probs`, probabilities are those of the draw, after all settings, instead of the model's own.
+    #[serde(default)]
+    pub post_sampling_probs: Option<bool>,
+    /// The model can't end the text; left out, as the daemon's settings have it.
+    #[serde(default)]
+    pub ignore_eos: Option<bool>,
+    /// `false`: the whole prompt is computed, whatever of it is in the cache.
+    #[serde(default)]
+    pub cache_prompt: Option<bool>,
+    /// Whether each event of a stream tells how long it has taken so far.
+    #[serde(default)]
+    pub timings_per_token: Option<bool>,
+    /// Whether a stream tells how far the prompt has been read.
+    #[serde(default)]
+    pub return_progress: Option<bool>,
     /// A grammar that the answer follows.
     #[serde(default)]
     pub grammar: Option<String>,
@@ -198,10 +213,30 @@ pub struct CompletionPiece {
     /// What the model thought of each token, if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion_probabilities: Option<Vec<TokenProbability>>,
+    /// How long it has taken so far, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
+    /// How far the prompt has been read, if asked for; such an event has no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_progress: Option<PromptProgress>,
+}
+
+/// How far a prompt has been read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PromptProgress {
+    /// Its tokens.
+    pub total: usize,
+    /// Those that were found in the cache.
+    pub cache: usize,
+    /// Those that have been read, the cached ones among them.
+    pub processed: usize,
+    /// Milliseconds since the request came.
+    pub time_ms: f64,
 }
 
 /// How long an answer took, in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Timings {
     /// Tokens of the prompt that were found in the cache.
@@ -210,14 +245,22 @@ pub struct Timings {
     pub prompt_n: usize,
     /// Until the first token, waiting included.
     pub prompt_ms: f64,
+    /// Of these, for each token that was read.
+    pub prompt_per_token_ms: f64,
+    /// Tokens read in a second.
+    pub prompt_per_second: f64,
     /// Tokens generated.
     pub predicted_n: usize,
     /// From the first token to the end.
     pub predicted_ms: f64,
+    /// Of these, for each token.
+    pub predicted_per_token_ms: f64,
+    /// Tokens generated in a second.
+    pub predicted_per_second: f64,
 }
 
-/// What the model thought of one token.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// What the model thought of one token, or how likely it was to be drawn.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenProbability {
     /// The token.
@@ -226,12 +269,38 @@ pub struct TokenProbability {
     pub token: String,
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// The natural logarithm of its probability.
-    pub logprob: f32,
+    /// The natural logarithm of the probability that the model gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logprob: Option<f32>,
     /// The likeliest tokens at its place; none of them has any of its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(no_recursion))]
     pub top_logprobs: Vec<TokenProbability>,
+    /// In place of these with `post_sampling_probs`: the probability of drawing it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prob: Option<f32>,
+    /// And the tokens that were likeliest to be drawn.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(no_recursion))]
+    pub top_probs: Vec<TokenProbability>,
+}
+
+/// What `/apply-template` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AppliedTemplate {
+    /// The conversation as the model's template renders it.
+    pub prompt: String,
+}
+
+/// What `/chat/completions/input_tokens` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct InputTokens {
+    /// `response.input_tokens`.
+    pub object: String,
+    /// Tokens of the conversation as the model's template renders it.
+    pub input_tokens: usize,
 }
 
 /// What `/props` answers.

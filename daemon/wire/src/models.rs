@@ -26,6 +26,12 @@ pub struct Model {
     pub created: i64,
     /// `minivault`.
     pub owned_by: String,
+    /// All names that a request may call it by, its own among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// Words that the configuration describes it with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// What MiniVault knows besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minivault: Option<ModelDetails>,

@@ -38,6 +38,8 @@ pub struct Sampler {
     weights: Weights,
     /// The weights of the candidates, in their order.
     shares: Vec<(TokenId, f64)>,
+    /// Whether log probabilities are those of the draw.
+    tells_draw: bool,
 }
 
 impl Sampler {
@@ -58,7 +60,14 @@ impl Sampler {
             candidates: Candidates::default(),
             weights: Weights::default(),
             shares: Vec::new(),
+            tells_draw: false,
         }
+    }
+
+    /// The same, but the log probabilities that it tells are those of the draw, after all settings, and no longer the model's own.
+    #[must_use]
+    pub fn telling_the_draw(self, tells_draw: bool) -> Self {
+        Self { tells_draw, ..self }
     }
 
     /// Chooses the next token. `logits` has one entry for each token of the vocabulary and is changed.
@@ -79,6 +88,12 @@ impl Sampler {
     /// As [`Sampler::choose`].
     pub fn choose_with_logprobs(&mut self, logits: &mut [f32], alternatives: usize) -> Result<(TokenId, Logprobs)> {
         self.blocks.read(logits)?;
+        if self.tells_draw {
+            self.shift(logits);
+            let chosen = self.pick(logits);
+            self.count(chosen);
+            return Ok((chosen, self.draw_of(chosen, logits, alternatives)));
+        }
         let opinion = Opinion::new(logits, alternatives, &mut self.blocks, &mut self.candidates, &mut self.weights);
         self.shift(logits);
         let chosen = self.pick(logits);
@@ -100,7 +115,8 @@ impl Sampler {
         left: usize,
     ) -> Result<(TokenId, Option<Logprobs>)> {
         self.blocks.read(logits)?;
-        let opinion = alternatives.map(|count| Opinion::new(logits, count, &mut self.blocks, &mut self.candidates, &mut self.weights));
+        let own = alternatives.filter(|_| !self.tells_draw);
+        let opinion = own.map(|count| Opinion::new(logits, count, &mut self.blocks, &mut self.candidates, &mut self.weights));
         // The forbidden ones are overwritten, and the matcher may take another token than was drawn.
         let original = opinion.is_some().then(|| logits.to_vec());
         self.shift(logits);
@@ -110,7 +126,35 @@ impl Sampler {
         let drawn = self.pick(logits);
         let chosen = matcher.take(drawn, left)?;
         self.count(chosen);
-        Ok((chosen, opinion.zip(original).map(|(opinion, original)| opinion.of(original[chosen as usize]))))
+        let told = match alternatives.filter(|_| self.tells_draw) {
+            // What the form forces is the only way.
+            Some(_) if chosen != drawn => Some(certain(chosen)),
+            Some(alternatives) => Some(self.draw_of(chosen, logits, alternatives)),
+            None => opinion.zip(original).map(|(opinion, original)| opinion.of(original[chosen as usize])),
+        };
+        Ok((chosen, told))
+    }
+
+    /// Of the draw just made: how likely `chosen` was, and the `alternatives` likeliest of those that could have come.
+    fn draw_of(&mut self, chosen: TokenId, logits: &[f32], alternatives: usize) -> Logprobs {
+        let Self { settings, blocks, candidates, weights, shares, .. } = self;
+        if settings.temperature == 0.0 {
+            return certain(chosen);
+        }
+        if shares.is_empty() {
+            // Nothing is filtered, so any token could have come.
+            let maximum = blocks.maximum();
+            let total = weights.total(logits, Softmax::new(maximum, settings.temperature)).ln();
+            let logprob = |logit: f32| (f64::from(logit - maximum) / f64::from(settings.temperature) - total) as f32;
+            blocks.largest(logits, alternatives, candidates);
+            let possible = candidates.iter_from(0).filter(|&(_, logit)| logit > f32::MIN);
+            return Logprobs { chosen: logprob(logits[chosen as usize]), top: possible.map(|(id, logit)| (id, logprob(logit))).collect() };
+        }
+        let total = shares.iter().map(|&(_, weight)| weight).sum::<f64>();
+        let logprob = |weight: f64| (weight / total).ln() as f32;
+        let own = shares.iter().find(|&&(id, _)| id == chosen).map_or(f32::NEG_INFINITY, |&(_, weight)| logprob(weight));
+        let possible = shares.iter().filter(|&&(_, weight)| weight > 0.0).take(alternatives);
+        Logprobs { chosen: own, top: possible.map(|&(id, weight)| (id, logprob(weight))).collect() }
     }
 
     /// What a token's logit was before biases and penalties.
@@ -159,6 +203,7 @@ impl Sampler {
         let maximum = self.blocks.maximum();
         let limited = top_k > 0 && top_k < logits.len();
         if !limited && top_p >= 1.0 && min_p == 0.0 {
+            self.shares.clear();
             return self.weights.pick(uniform, logits, Softmax::new(maximum, temperature));
         }
         if limited {
@@ -171,7 +216,8 @@ impl Sampler {
         }
         // The likeliest token weighs 1, so min-p is a bound on the weights themselves.
         let likely = self.shares.iter().take_while(|&&(_, weight)| weight >= f64::from(min_p)).count();
-        pick(uniform, &self.shares[..likely])
+        self.shares.truncate(likely);
+        pick(uniform, &self.shares)
     }
 
     /// The candidates without a top-k: lot by lot, until they hold the nucleus or reach below min-p.
@@ -223,6 +269,11 @@ impl Sampler {
         }
         Some(sum)
     }
+}
+
+/// Of a token that had to come.
+fn certain(id: TokenId) -> Logprobs {
+    Logprobs { chosen: 0.0, top: vec![(id, 0.0)] }
 }
 
 /// Makes the tokens impossible whose bits aren't set; bits that are missing at the end aren't.

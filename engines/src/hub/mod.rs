@@ -62,6 +62,13 @@ pub struct Found {
     pub origin: String,
 }
 
+impl Found {
+    /// Where a person put it.
+    fn on_disk(path: PathBuf) -> Self {
+        Self { origin: path.display().to_string(), path }
+    }
+}
+
 /// The ways to model files, as the environment sets them up.
 #[derive(Debug, Clone)]
 pub struct Hub {
@@ -127,7 +134,7 @@ impl Hub {
         let path = self.local_path(source);
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => {
-                return record(attempts, "on disk", folder::check(&path)).map(|()| Found { path, origin: "this disk".into() });
+                return record(attempts, "on disk", folder::check(&path)).map(|()| Found::on_disk(path));
             }
             Ok(_) => {
                 attempts.add("on disk", Miss::new(format!("{} is a file; this engine wants a folder", path.display())));
@@ -160,7 +167,7 @@ impl Hub {
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => {
                 let verified = checksum::verify(&path, sha256).await;
-                return record(attempts, "on disk", verified).map(|()| Found { path, origin: "this disk".into() });
+                return record(attempts, "on disk", verified).map(|()| Found::on_disk(path));
             }
             Ok(_) => {
                 attempts.add("on disk", Miss::new(format!("{} is a folder; this engine wants a file", path.display())));

@@ -4,22 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
 
 use super::LocalOptions;
 use super::forms::Forms;
 use super::reading::Reading;
+use super::rendering::{Rendered, render, take_begun, text_of};
 use super::scoring::score;
 use super::sequence::{Assignment, Family, Sequence};
 use super::serve::{EmbedJob, Job};
+use crate::chat::ChatMessage;
 use crate::chat::tools;
-use crate::chat::{ChatMessage, ToolForm};
-use crate::decoding::WholeCharacters;
 use crate::error::{EngineError, Result};
+use crate::events;
 use crate::generation::{Beginning, Finish, FinishReason, Generation, TextEvent, Token, Usage};
-use crate::model::{Limits, Specials, TokenKind, Vocabulary};
-use crate::request::{GenerateRequest, MaxTokens, Prompt, TokenId, ToolChoice, seed_of_choice};
-use crate::text_engine::{Determinism, Embedding, EngineInfo};
+use crate::model::{Limits, Specials, Vocabulary};
+use crate::request::{GenerateRequest, MaxTokens, Prompt, RequestOptions, TokenId, ToolChoice, seed_of_choice};
+use crate::text_engine::{Determinism, Embedding, EngineInfo, RenderedPrompt};
 
 /// Text up to this length is encoded where the request stands; it takes less than a millisecond.
 const ENCODED_IN_PLACE: usize = 4096;
@@ -39,14 +39,6 @@ pub(super) struct Front {
     families: AtomicU64,
     /// Tokens of the longest text that is given a vector.
     longest_embedding: usize,
-}
-
-/// A prompt as the model takes it.
-struct Rendered {
-    text: String,
-    tokens: Vec<TokenId>,
-    stop: Vec<String>,
-    tool_form: Option<ToolForm>,
 }
 
 impl Front {
@@ -82,7 +74,7 @@ impl Front {
         let GenerateRequest {
             prompt,
             max_tokens,
-            sampling,
+            mut sampling,
             mut stop,
             logprobs,
             constraint,
@@ -90,11 +82,16 @@ impl Front {
             deterministic,
             parallel_tool_calls,
             client,
+            options,
         } = request;
         let alone = deterministic && self.info.determinism == Determinism::Serial;
         let (prompt, tools) = with_tools(prompt, &tool_choice)?;
         self.check_biases(&sampling.logit_bias)?;
-        let mut rendered = self.render(prompt, &tool_choice).await?;
+        if options.ignore_eos {
+            // Finite, so that nothing but their share of the draw is lost.
+            sampling.logit_bias.extend(self.vocabulary.end_tokens().iter().map(|&token| (token, f32::MIN)));
+        }
+        let mut rendered = self.render(prompt, &tool_choice, options).await?;
         let (matcher, calls) = self.forms.of_answer(constraint, rendered.tool_form, &tools, &tool_choice).await?;
         stop.append(&mut rendered.stop);
         let max_tokens = self.room(rendered.tokens.len(), max_tokens)?;
@@ -110,8 +107,9 @@ impl Front {
                 continue;
             };
             // Room for every event the request can cause, so the engine's thread never waits for a reader: one for each token, the
-            // flush, the end.
-            let (events, receiver) = mpsc::channel(max_tokens + 2);
+            // flush, the end; and for each step that reads some of the prompt.
+            let reading = if options.progress { rendered.tokens.len() + 1 } else { 0 };
+            let (sender, events) = events::channel(max_tokens + 2 + reading);
             sequences.push(Sequence::new(Assignment {
                 prompt: rendered.tokens.clone(),
                 max_tokens,
@@ -125,19 +123,30 @@ impl Front {
                 alone,
                 client: client.clone(),
                 events,
+                options,
+                events: sender,
                 permit,
             }));
-            let events = ReceiverStream::new(receiver);
             generations.push(match &calls {
-                None => Generation::new(beginning, events),
+                None => Generation::timed(beginning, events),
                 Some(calls) => {
                     let reader = calls.reader(&beginning);
                     let reader = if parallel_tool_calls { reader } else { reader.for_one_call() };
-                    Generation::new(beginning, tools::with_calls(events, reader))
+                    Generation::timed(beginning, tools::with_calls(events, reader))
                 }
             });
         }
         Ok((sequences, generations))
+    }
+
+    /// A request's prompt as the model reads it.
+    pub async fn rendered(&self, request: &GenerateRequest) -> Result<RenderedPrompt> {
+        request.check()?;
+        // Long ones wait for each other, and what waits has a place.
+        let _place = self.place()?;
+        let (prompt, _) = with_tools(request.prompt.clone(), &request.tool_choice)?;
+        let Rendered { text, tokens, .. } = self.render(prompt, &request.tool_choice, request.options).await?;
+        Ok(RenderedPrompt { text, tokens })
     }
 
     pub async fn admit_embedding(&self, text: Prompt) -> Result<(EmbedJob, oneshot::Receiver<Result<Embedding>>)> {
@@ -150,7 +159,7 @@ impl Front {
         if let Prompt::Tokens(tokens) = &text {
             check(tokens.len())?;
         }
-        let tokens = self.render(text, &ToolChoice::None).await?.tokens;
+        let tokens = self.render(text, &ToolChoice::None, RequestOptions::default()).await?.tokens;
         check(tokens.len())?;
         let (answer, receiver) = oneshot::channel();
         Ok((EmbedJob { tokens, answer, _permit: permit }, receiver))
@@ -263,7 +272,7 @@ impl Front {
         }
     }
 
-    async fn render(&self, prompt: Prompt, choice: &ToolChoice) -> Result<Rendered> {
+    async fn render(&self, mut prompt: Prompt, choice: &ToolChoice, options: RequestOptions) -> Result<Rendered> {
         let size = match &prompt {
             Prompt::Text(text) => text.len(),
             Prompt::Tokens(_) => 0,
@@ -286,7 +295,16 @@ impl Front {
         let vocabulary = self.vocabulary.clone();
         let name = self.info.name.clone();
         let is_prescribed = matches!(choice, ToolChoice::Required | ToolChoice::Named(_));
-        self.off_worker(size, move || render(&*vocabulary, prompt, &name, is_prescribed)).await
+        let begun = take_begun(options.continue_final_message, &mut prompt, is_prescribed)?;
+        self.off_worker(size, move || {
+            let mut rendered = render(&*vocabulary, prompt, &name, is_prescribed)?;
+            if let Some(begun) = begun {
+                rendered.tokens.extend(vocabulary.encode(&begun, Specials::Literal)?);
+                rendered.text.push_str(&begun);
+            }
+            Ok(rendered)
+        })
+        .await
     }
 
     /// Runs work that grows with `size`: small work here, large work on a thread that may block, few at once.
@@ -326,60 +344,9 @@ fn nothing(beginning: Beginning) -> Generation {
     Generation::new(beginning, futures_util::stream::iter([Ok(end)]))
 }
 
-fn render(vocabulary: &dyn Vocabulary, prompt: Prompt, engine: &str, call_is_prescribed: bool) -> Result<Rendered> {
-    match prompt {
-        Prompt::Tokens(tokens) => Ok(Rendered { text: String::new(), tokens, stop: Vec::new(), tool_form: None }),
-        Prompt::Text(text) => {
-            let mut tokens = vocabulary.prompt_prefix().to_vec();
-            tokens.extend(vocabulary.encode(&text, Specials::Literal)?);
-            if tokens.is_empty() {
-                return Err(EngineError::invalid("prompt", "prompt has no tokens in this model's vocabulary; it needs at least one"));
-            }
-            Ok(Rendered { text, tokens, stop: Vec::new(), tool_form: None })
-        }
-        Prompt::Chat { messages, tools } => {
-            let chat = vocabulary.render_chat(&messages, &tools).map_err(|error| match error {
-                // The vocabulary doesn't know what its engine is called.
-                EngineError::Unsupported { what, .. } => EngineError::Unsupported { engine: engine.to_owned(), what },
-                other => other,
-            })?;
-            let mut tokens = Vec::new();
-            for piece in &chat.pieces {
-                tokens.extend(vocabulary.encode(piece, chat.specials)?);
-            }
-            if tokens.is_empty() {
-                return Err(EngineError::invalid("messages", "the model's chat template makes nothing of these messages"));
-            }
-            let mut text = chat.text();
-            if let Some(form) = chat.tool_form.filter(|_| call_is_prescribed) {
-                tokens.extend(vocabulary.encode(form.opening(), Specials::Parse)?);
-                text.push_str(form.opening());
-            }
-            Ok(Rendered { text, tokens, stop: chat.stop, tool_form: chat.tool_form })
-        }
-    }
-}
-
 /// A seed for a request that brought none, below 2^53 so that JavaScript reads it exactly.
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     // Each `RandomState` has keys of its own, from the operating system's randomness.
     RandomState::new().hash_one(0) >> 11
-}
-
-/// The bytes of tokens as text, invalid ones as U+FFFD; control tokens by their names, so that a logged prompt shows them.
-fn text_of(vocabulary: &dyn Vocabulary, tokens: &[TokenId]) -> String {
-    let mut characters = WholeCharacters::default();
-    let mut text = String::new();
-    let mut bytes = Vec::new();
-    for &token in tokens {
-        bytes.clear();
-        if vocabulary.kind(token) == TokenKind::Control {
-            bytes.extend_from_slice(vocabulary.name(token).as_bytes());
-        } else {
-            vocabulary.push_bytes(token, &mut bytes);
-        }
-        text.push_str(&characters.push(&bytes));
-    }
-    text
 }

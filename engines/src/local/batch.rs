@@ -201,9 +201,10 @@ impl Batch {
             }
             let Some(mut sequence) = self.waiting.remove(place) else { return };
             let running = self.running.iter().map(|running| (running.slot, running.sequence.fed()));
-            let Some(Seat { slot, cached }) = self.slots.take(sequence.tokens(), running, model) else { return };
+            let Some(Seat { slot, cached }) = self.slots.take(sequence.findable(), running, model) else { return };
             self.turns.begun(sequence.turn);
             sequence.begin_at(cached);
+            self.shared.count_wait(sequence.asked_at.elapsed());
             self.running.push(Running { slot, sequence, progress: Progress::More });
         }
         while place < self.slots.count_free() && !self.is_for_one_alone() && self.seat_reading(None, model) {}
@@ -271,6 +272,7 @@ impl Batch {
             feeds.push(Feed { slot: *slot, tokens: &unfed[..share], rows });
         }
         self.logits.clear();
+        self.shared.count_step(feeds.len());
         let turn = self.turn.taken();
         let outcome = model.step(&feeds, &mut self.logits);
         drop(turn);

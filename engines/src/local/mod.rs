@@ -1,6 +1,6 @@
 //! `LocalEngine`: a [`TextEngine`] of any [`crate::model::Model`] in this process.
 //!
-//! A request passes [`admission`] on the caller's side, where all that can refuse it is done, and then waits for a slot. [`forms`] knows what
+//! A request passes [`admission`] on the caller's side, where all that can refuse it is done and [`rendering`] makes tokens of its prompt, and then waits for a slot. [`forms`] knows what
 //! form its answer must have. The engine's thread ([`serve`]) runs [`batch`]: step after step, the next tokens of all [`sequence`]s side by side, as [`plan`] shares the step
 //! out among them. [`turns`] says whose turn it is where several clients wait. [`family`] lets several answers to one request share their prompt. [`slots`] remembers what earlier sequences left in
 //! the model's cache, [`draft`] guesses at tokens to be verified, [`masks`] computes beside a step which tokens a grammar allows after it.
@@ -13,6 +13,7 @@ mod forms;
 mod masks;
 mod plan;
 mod reading;
+mod rendering;
 mod scoring;
 mod sequence;
 mod serve;
@@ -29,7 +30,7 @@ use crate::error::{EngineError, Result};
 use crate::generation::{Generation, Token};
 use crate::model::ModelLoader;
 use crate::request::{GenerateRequest, Prompt, TokenId};
-use crate::text_engine::{Embedding, EngineInfo, Health, LogitRows, State, TextEngine};
+use crate::text_engine::{Embedding, EngineInfo, Health, LogitRows, RenderedPrompt, State, TextEngine};
 
 use admission::Front;
 pub use serve::Serve;
@@ -117,6 +118,10 @@ impl TextEngine for LocalEngine {
             self.submit(serve::Job::Generate(sequences))?;
         }
         Ok(generations)
+    }
+
+    async fn render(&self, request: &GenerateRequest) -> Result<RenderedPrompt> {
+        self.front.rendered(request).await
     }
 
     async fn score(&self, prompt: &Prompt, alternatives: usize) -> Result<Vec<Token>> {

@@ -1,16 +1,18 @@
 //! One request while it is computed: what it still has to feed, what it has said, whom it tells.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::draft::Drafts;
 use crate::decoding::constraint::Matcher;
 use crate::decoding::{Logprobs, Sampler, StopMatcher, Stopping, WholeCharacters};
 use crate::error::{EngineError, Result};
-use crate::generation::{Alternative, Finish, FinishReason, TextEvent, Token, Usage};
+use crate::events::EventSender;
+use crate::generation::{Alternative, Finish, FinishReason, PromptProgress, TextEvent, Token, Usage};
 use crate::model::Vocabulary;
-use crate::request::{Sampling, TokenId};
+use crate::request::{RequestOptions, Sampling, TokenId};
 
 /// One request. Dropping it frees its place.
 pub(super) struct Sequence {
@@ -22,6 +24,8 @@ pub(super) struct Sequence {
     pub turn: u64,
     /// Who asks.
     client: Option<Arc<str>>,
+    /// When it came.
+    pub asked_at: Instant,
     /// How many of `tokens` are draft.
     drafted: usize,
     /// How many of `tokens` the model's cache holds.
@@ -45,7 +49,8 @@ pub(super) struct Sequence {
     stop: StopMatcher,
     characters: WholeCharacters,
     logprobs: Option<usize>,
-    events: mpsc::Sender<Result<TextEvent>>,
+    options: RequestOptions,
+    events: EventSender,
     /// Given back before the end is told, so that whoever hears of the end finds the place free.
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -66,8 +71,9 @@ pub(super) struct Assignment {
     /// Whether nothing else may be computed beside it.
     pub alone: bool,
     pub client: Option<Arc<str>>,
-    /// Room for `max_tokens + 2` events.
-    pub events: mpsc::Sender<Result<TextEvent>>,
+    pub options: RequestOptions,
+    /// Room for `max_tokens + 2` events, and where progress is told for one more than the prompt has tokens.
+    pub events: EventSender,
     pub permit: OwnedSemaphorePermit,
 }
 
@@ -87,17 +93,32 @@ pub(super) enum Progress {
 impl Sequence {
     /// A sequence of which the model has seen nothing.
     pub fn new(assignment: Assignment) -> Self {
-        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, matcher, speculation, family, alone, client, events, permit } =
-            assignment;
+        let Assignment {
+            prompt,
+            max_tokens,
+            sampling,
+            seed,
+            stop,
+            logprobs,
+            matcher,
+            speculation,
+            family,
+            alone,
+            client,
+            options,
+            events,
+            permit,
+        } = assignment;
         Self {
             prompt_tokens: prompt.len(),
-            sampler: Sampler::new(sampling, seed, &prompt),
+            sampler: Sampler::new(sampling, seed, &prompt).telling_the_draw(options.logprobs_of_draw),
             matcher: matcher.map(Box::new),
             lent: false,
             tokens: prompt,
             arrival: 0,
             turn: 0,
             client,
+            asked_at: Instant::now(),
             drafted: 0,
             fed: 0,
             cached: 0,
@@ -109,6 +130,7 @@ impl Sequence {
             stop: StopMatcher::new(&stop),
             characters: WholeCharacters::default(),
             logprobs,
+            options,
             events,
             permit: Some(permit),
         }
@@ -162,6 +184,11 @@ impl Sequence {
         &self.tokens[..self.tokens.len() - self.drafted]
     }
 
+    /// The tokens whose beginning may be found in the cache.
+    pub fn findable(&self) -> &[TokenId] {
+        if self.options.without_cache { &[] } else { self.tokens() }
+    }
+
     /// Tokens that the model's cache holds.
     pub fn fed(&self) -> &[TokenId] {
         &self.tokens[..self.fed]
@@ -180,11 +207,22 @@ impl Sequence {
     /// The model's cache holds so many tokens of the prompt from the start.
     pub fn begin_at(&mut self, cached: usize) {
         (self.fed, self.cached) = (cached, cached);
+        self.tell_progress();
     }
 
     /// The model has seen so many more tokens.
     pub fn advance(&mut self, tokens: usize) {
         self.fed += tokens;
+        if tokens > 0 && self.is_reading() {
+            self.tell_progress();
+        }
+    }
+
+    fn tell_progress(&self) {
+        if self.options.progress {
+            let progress = PromptProgress { total: self.prompt_tokens, cached: self.cached, processed: self.fed };
+            self.events.try_send(Ok(TextEvent::Reading(progress)));
+        }
     }
 
     /// The model's cache holds only so many tokens after all.
@@ -249,7 +287,7 @@ impl Sequence {
     pub fn fail(&mut self, error: &EngineError) {
         self.permit = None;
         // The channel holds all events a request can cause; a reader that is gone needs none.
-        let _ = self.events.try_send(Err(error.clone()));
+        self.events.try_send(Err(error.clone()));
     }
 
     fn next_event(&mut self, logits: &mut [f32], vocabulary: &dyn Vocabulary) -> Result<Progress> {
@@ -317,7 +355,7 @@ impl Sequence {
     }
 
     fn tell(&self, text: String, tokens: Vec<Token>) {
-        let _ = self.events.try_send(Ok(TextEvent::Text { text, tokens }));
+        self.events.try_send(Ok(TextEvent::Text { text, tokens }));
     }
 
     /// Shows what was held back for a stop string that never came.
@@ -331,7 +369,7 @@ impl Sequence {
     fn finish(&mut self, reason: FinishReason, end: Option<Token>) {
         self.permit = None;
         let usage = Usage { prompt_tokens: self.prompt_tokens, completion_tokens: self.generated, cached_tokens: self.cached };
-        let _ = self.events.try_send(Ok(TextEvent::Finished(Finish { reason, usage, end })));
+        self.events.try_send(Ok(TextEvent::Finished(Finish { reason, usage, end })));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -12,6 +13,7 @@ use super::reading::ReadJob;
 use super::sequence::Sequence;
 use super::{LocalOptions, lock};
 use crate::error::{EngineError, Result};
+use crate::meter::{self, Measured};
 use crate::model::{Model, ModelLoader, Slot, Vocabulary};
 use crate::request::TokenId;
 use crate::text_engine::{Embedding, EngineInfo, Health, State};
@@ -56,6 +58,7 @@ pub(super) struct Shared {
     /// `Some` once the engine can't answer any more.
     failure: Mutex<Option<String>>,
     active: AtomicUsize,
+    measured: Mutex<Measured>,
     /// One permit for each request that may be computed or wait.
     places: Arc<Semaphore>,
     capacity: usize,
@@ -69,11 +72,21 @@ impl Shared {
     pub fn health(&self, slots: usize) -> Health {
         let active = self.active.load(Ordering::Relaxed);
         let queued = (self.capacity - self.places.available_permits()).saturating_sub(active);
-        Health { state: self.state(), active, queued, slots }
+        Health { state: self.state(), active, queued, slots, measured: lock(&self.measured).clone() }
     }
 
     pub fn set_active(&self, active: usize) {
         self.active.store(active, Ordering::Relaxed);
+    }
+
+    /// A step has fed so many sequences.
+    pub fn count_step(&self, width: usize) {
+        lock(&self.measured).widths.add(&meter::WIDTHS, width as f64);
+    }
+
+    /// A request has waited so long for its slot.
+    pub fn count_wait(&self, waited: Duration) {
+        lock(&self.measured).waits.add(&meter::WAITS, waited.as_secs_f64());
     }
 
     fn fail(&self, reason: String) {
@@ -126,7 +139,13 @@ impl Serve {
         let capacity = limits.slots + self.options.queue;
         let (jobs, receiver) = mpsc::channel(capacity);
         let places = Arc::new(Semaphore::new(capacity));
-        let shared = Arc::new(Shared { failure: Mutex::new(None), active: AtomicUsize::new(0), places: places.clone(), capacity });
+        let shared = Arc::new(Shared {
+            failure: Mutex::new(None),
+            active: AtomicUsize::new(0),
+            measured: Mutex::default(),
+            places: places.clone(),
+            capacity,
+        });
         let front = Front::new(Arc::new(info), vocabulary.clone(), limits, places, self.options).embedding_up_to(model.longest_embedding());
         self.report.send(Ok(Serving { front, shared: shared.clone(), jobs }));
 

@@ -1,6 +1,7 @@
 mod alone;
 mod choices;
 mod constraint;
+mod options;
 mod reuse;
 mod speculation;
 mod tools;

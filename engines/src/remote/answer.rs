@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::fleet::{Engaged, Fleet};
 use super::question::Question;
 use crate::error::{EngineError, Result};
+use crate::events::EventSender;
 use crate::generation::{Finish, FinishReason, TextEvent, Usage};
 
 /// What marks the end of a stream.
@@ -42,7 +43,8 @@ pub(super) struct Answer {
     finish: Option<FinishReason>,
     usage: Option<Usage>,
     over: bool,
-    _permit: OwnedSemaphorePermit,
+    /// Given back before the end is told.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// What an answer has from its engine.
@@ -68,7 +70,7 @@ impl Answer {
             finish: None,
             usage: None,
             over: false,
-            _permit: permit,
+            permit: Some(permit),
         }
     }
 
@@ -94,7 +96,7 @@ impl Answer {
     }
 
     /// What comes next; `None` after the end.
-    pub async fn next(&mut self) -> Option<Result<TextEvent>> {
+    async fn next(&mut self) -> Option<Result<TextEvent>> {
         if self.over {
             return None;
         }
@@ -106,9 +108,24 @@ impl Answer {
         };
         self.over = matches!(event, Ok(TextEvent::Finished(_)) | Err(_));
         if self.over {
-            self.line = None;
+            (self.line, self.permit) = (None, None);
         }
         Some(event)
+    }
+
+    /// Tells all that comes, until the end or until nobody reads any more.
+    pub async fn tell(mut self, events: EventSender) {
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = events.closed() => return,
+                event = self.next() => event,
+            };
+            let Some(event) = event else { return };
+            if !events.send(event).await {
+                return;
+            }
+        }
     }
 
     async fn event(&mut self) -> Result<TextEvent> {

@@ -37,8 +37,9 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::error::{EngineError, Result};
 use crate::generation::{Beginning, Generation};
+use crate::meter::Measured;
 use crate::registry::{Backend, Opening};
-use crate::request::{GenerateRequest, Prompt, seed_of_choice};
+use crate::request::{GenerateRequest, Prompt, RequestOptions, seed_of_choice};
 use crate::text_engine::{Capabilities, Computation, Determinism, EngineInfo, Health, State, TextEngine};
 
 pub use config::OpenAiConfig;
@@ -48,6 +49,9 @@ use description::Description;
 use fleet::Fleet;
 use question::Question;
 use server::Server;
+
+/// Events of an answer that wait for its reader, at most: as many as an answer has tokens, but for very long ones.
+const MOST_WAITING: usize = 1 << 16;
 
 /// The backend `openai`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -138,6 +142,14 @@ impl RemoteEngine {
         *info = Arc::new(described);
     }
 
+    /// Refuses what servers have no common name for and would pass over.
+    fn check_options(&self, options: RequestOptions) -> Result<()> {
+        let RequestOptions { ignore_eos, continue_final_message, logprobs_of_draw, without_cache: _, progress: _ } = options;
+        let wanted =
+            [(ignore_eos, "`ignore_eos`"), (continue_final_message, "begun answers"), (logprobs_of_draw, "log probabilities of the draw")];
+        wanted.into_iter().find(|(wanted, _)| *wanted).map_or(Ok(()), |(_, what)| Err(self.unsupported(what)))
+    }
+
     /// What one request may hold, where it is known.
     fn context(&self) -> Option<usize> {
         Some(self.info().context_length).filter(|context| *context > 0)
@@ -153,7 +165,7 @@ impl TextEngine for RemoteEngine {
     /// Always ready: whether a server is there shows when it is asked.
     fn health(&self) -> Health {
         let active = self.config.slots - self.places.available_permits();
-        Health { state: State::Ready, active, queued: 0, slots: self.config.slots }
+        Health { state: State::Ready, active, queued: 0, slots: self.config.slots, measured: Measured::default() }
     }
 
     /// Asks for all at once: a server that takes one after the other would have the later ones wait for their first byte.
@@ -169,6 +181,7 @@ impl TextEngine for RemoteEngine {
     async fn generate(&self, request: GenerateRequest) -> Result<Generation> {
         request.check()?;
         self.check_determinism(&request)?;
+        self.check_options(request.options)?;
         let permit = self.places.clone().try_acquire_owned().map_err(|_| EngineError::Busy { waiting: self.config.slots })?;
         let seed = request.sampling.seed.unwrap_or_else(random_seed);
         let (prompt_text, prompt_tokens) = match &request.prompt {
@@ -183,8 +196,11 @@ impl TextEngine for RemoteEngine {
         answer.connect().await?;
         let max_tokens = answer.question().max_tokens().or(context).unwrap_or(0);
         let beginning = Beginning { seed, prompt_text: prompt_text.into(), prompt_tokens: prompt_tokens.into(), max_tokens };
-        let events = futures_util::stream::unfold(answer, async |mut answer| Some((answer.next().await?, answer)));
-        Ok(Generation::new(beginning, events))
+        let most = if max_tokens == 0 { MOST_WAITING } else { max_tokens.min(MOST_WAITING) };
+        let (sender, events) = crate::events::channel(most + 2);
+        // A reader that waits for another answer first must not hold up the server, nor this one's place.
+        tokio::spawn(answer.tell(sender));
+        Ok(Generation::timed(beginning, events))
     }
 }
 

@@ -37,6 +37,7 @@ impl Question {
             tool_choice,
             deterministic: _,
             parallel_tool_calls,
+            options: _,
         } = request;
         let mut body = extra.clone();
         let mut put = |key: &str, value: Value| drop(body.insert(key.to_owned(), value));

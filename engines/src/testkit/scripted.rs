@@ -1,6 +1,7 @@
 //! A model that recites: real slots, real logits, no weights.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::Gate;
 use crate::chat::{ChatMessage, ChatTemplate, RenderedChat, render_transcript};
@@ -40,8 +41,10 @@ pub struct Script {
     pub determinism: Determinism,
     /// What it calls itself; another one for other weights.
     pub fingerprint: &'static str,
-    /// Every step taken.
-    pub record: Arc<Mutex<Vec<StepRecord>>>,
+    /// How long a step takes at least.
+    pub pace: Duration,
+    /// Every step taken; `None`: they are too many to be remembered.
+    pub record: Option<Arc<Mutex<Vec<StepRecord>>>>,
 }
 
 /// What goes wrong, and when; steps count from 0.
@@ -76,7 +79,8 @@ impl Default for Script {
             turn: None,
             determinism: Determinism::Bitwise,
             fingerprint: "scripted-1",
-            record: Arc::default(),
+            pace: Duration::ZERO,
+            record: Some(Arc::default()),
         }
     }
 }
@@ -84,7 +88,7 @@ impl Default for Script {
 impl Script {
     /// The steps taken so far.
     pub fn steps(&self) -> Vec<StepRecord> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.record.as_ref().map(|record| record.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
     }
 }
 
@@ -154,6 +158,9 @@ impl Model for ScriptedModel {
         if let Some(gate) = &self.script.gate {
             gate.pass();
         }
+        if !self.script.pace.is_zero() {
+            std::thread::sleep(self.script.pace);
+        }
         let step = self.steps;
         self.steps += 1;
         match self.script.fault {
@@ -179,8 +186,10 @@ impl Model for ScriptedModel {
             }
             assert!(self.slots[feed.slot.0].len() <= self.script.limits.context, "{:?} is over its context", feed.slot);
         }
-        let record = feeds.iter().map(|feed| (feed.slot, feed.tokens.to_vec())).collect();
-        self.script.record.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+        if let Some(record) = &self.script.record {
+            let step = feeds.iter().map(|feed| (feed.slot, feed.tokens.to_vec())).collect();
+            record.lock().unwrap_or_else(PoisonError::into_inner).push(step);
+        }
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use minivault_journal::reading::Place;
 use serde::Deserialize;
 
 use super::source::{Lines, PAGE, Part, Source};
@@ -19,42 +20,50 @@ pub async fn run(source: &Source<'_>, arguments: &List, output: &mut Output) -> 
     if arguments.follow {
         return follow(source, arguments, output).await;
     }
-    let (mut left, mut part) = (arguments.limit, Part::default());
-    while left > 0 {
-        let Lines { lines, next } = source.page(&arguments.wanted, part, left.min(PAGE)).await?;
-        left -= lines.len().min(left);
-        lines.iter().try_for_each(|line| print(line, arguments.json, output))?;
+    let print = |lines: Vec<String>| lines.iter().try_for_each(|line| print(line, arguments.json, output));
+    pages(source, &arguments.wanted, Part::default(), arguments.limit, print).await
+}
+
+/// The newest ones, the oldest of them first, and then each new one.
+async fn follow(source: &Source<'_>, arguments: &List, output: &mut Output) -> Result<(), Failure> {
+    let (mut seen, mut limit) = (None, arguments.limit);
+    loop {
+        // Of all lines, wanted or not: the next search begins behind them, and this one goes so far.
+        let new = source.page(&Wanted::default(), Part { before: None, after: seen }, 1).await?.lines;
+        if let Some(newest) = new.first().and_then(|line| number(line)) {
+            let part = Part { before: Place::try_from(newest + 1).ok(), after: seen };
+            let mut lines = Vec::new();
+            let gather = |page| {
+                lines.extend(page);
+                Ok(())
+            };
+            pages(source, &arguments.wanted, part, limit, gather).await?;
+            lines.iter().rev().try_for_each(|line| print(line, arguments.json, output))?;
+            seen = Some(newest);
+        }
+        limit = usize::MAX;
+        tokio::time::sleep(FOLLOWING).await;
+    }
+}
+
+/// Some of the lines of a part, the newest first, page by page.
+async fn pages(
+    source: &Source<'_>,
+    wanted: &Wanted,
+    mut part: Part,
+    mut limit: usize,
+    mut take: impl FnMut(Vec<String>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    while limit > 0 {
+        let Lines { lines, next } = source.page(wanted, part, limit.min(PAGE)).await?;
+        limit -= lines.len().min(limit);
+        take(lines)?;
         match next {
             Some(next) => part.before = Some(next),
             None => break,
         }
     }
     Ok(())
-}
-
-/// The newest ones, the oldest of them first, and then each new one.
-async fn follow(source: &Source<'_>, arguments: &List, output: &mut Output) -> Result<(), Failure> {
-    // Of all lines, wanted or not: the search for more begins behind them.
-    let newest = source.page(&Wanted::default(), Part::default(), 1).await?.lines;
-    let mut first = source.page(&arguments.wanted, Part::default(), arguments.limit.clamp(1, PAGE)).await?.lines;
-    first.truncate(arguments.limit);
-    first.iter().rev().try_for_each(|line| print(line, arguments.json, output))?;
-    let mut seen = [&newest, &first].iter().filter_map(|lines| number(lines.first()?)).max().unwrap_or(0);
-    loop {
-        tokio::time::sleep(FOLLOWING).await;
-        let mut part = Part { before: None, after: Some(seen) };
-        let mut new = Vec::new();
-        loop {
-            let Lines { lines, next } = source.page(&arguments.wanted, part, PAGE).await?;
-            new.extend(lines);
-            match next {
-                Some(next) => part.before = Some(next),
-                None => break,
-            }
-        }
-        seen = new.first().and_then(|line| number(line)).unwrap_or(seen);
-        new.iter().rev().try_for_each(|line| print(line, arguments.json, output))?;
-    }
 }
 
 #[derive(Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use minivault_journal::reading::{Filter, LogReader, PageLimits, Stats, TextPattern, Verification};
+use minivault_journal::reading::{Filter, LogReader, PageLimits, Place, Stats, TextPattern, Verification};
 
 use crate::arguments::logs::Wanted;
 use crate::client::Client;
@@ -23,13 +23,13 @@ pub enum Source<'a> {
 pub struct Lines {
     pub lines: Vec<String>,
     /// Where the next ones are.
-    pub next: Option<u64>,
+    pub next: Option<Place>,
 }
 
 /// Which part of the log.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Part {
-    pub before: Option<u64>,
+    pub before: Option<Place>,
     pub after: Option<u64>,
 }
 
@@ -67,7 +67,7 @@ impl<'a> Source<'a> {
         match self {
             Self::Daemon(client) => client.interaction(id).await,
             Self::Files(log) => {
-                let line = log.find(id).map_err(unreadable)?;
+                let line = log.find(id, || true).map_err(unreadable)?;
                 let line = line.ok_or_else(|| Failure::Failed(format!("there is no interaction `{id}` in the log")))?;
                 Ok(String::from_utf8_lossy(&line).into_owned())
             }

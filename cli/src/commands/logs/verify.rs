@@ -28,7 +28,7 @@ fn told(seen: &Verification) -> Vec<String> {
         told.push(format!("seq {first} to {last}, none missing"));
     }
     if seen.beginning_is_gone {
-        told.push("older files were deleted, so nothing shows whether the first line is the one that followed them".into());
+        told.push("older files were deleted because of the limits on what is kept; the first line that is left follows them".into());
     }
     if seen.without_chain > 0 {
         told.push(format!("{} lines of an older format carry no chain of their own; the next line's covers them", seen.without_chain));

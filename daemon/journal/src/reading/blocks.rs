@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::GzDecoder;
 
 use super::line::Numbered;
-use crate::segment::Member;
+use super::place::{self, Place};
+use crate::segment::{Member, index_of};
 
 /// Bytes of a plain file that are read at a time.
 const BLOCK: u64 = 256 * 1024;
@@ -40,15 +41,17 @@ impl Blocks {
         Ok(Self::Compressed(Compressed { file, path: path.to_owned(), members, end, indexed }))
     }
 
-    /// Leaves out the end of the file from the line of this number on, as far as that is cheap to find.
-    pub fn end_before(&mut self, seq: u64) -> io::Result<()> {
-        match self {
-            Self::Plain(plain) => plain.end_before(seq),
-            Self::Compressed(compressed) => {
-                compressed.drop_members(|member| member.first_seq >= seq);
-                Ok(())
+    /// Leaves out the end of the file from the line at this place on, as far as that is cheap to find.
+    pub fn end_before(&mut self, place: Place) -> io::Result<()> {
+        match (self, place::offset(place)) {
+            (Self::Plain(plain), Some(offset)) => {
+                plain.end = plain.end_of_whole_lines(offset.min(plain.end))?;
             }
+            (Self::Plain(plain), None) => plain.end_before(place)?,
+            (Self::Compressed(compressed), Some(offset)) => while compressed.length_before_last() >= offset && compressed.drop_last() {},
+            (Self::Compressed(compressed), None) => compressed.drop_members(|member| place::numbered(member.first_seq) >= place),
         }
+        Ok(())
     }
 
     /// Leaves out members that begin after this moment.
@@ -58,8 +61,8 @@ impl Blocks {
         }
     }
 
-    /// Reads the lines before those read so far. `false`: there are none.
-    pub fn previous(&mut self, block: &mut Vec<u8>) -> io::Result<bool> {
+    /// Reads the lines before those read so far, and tells how many bytes of lines stand before them. `None`: there are none.
+    pub fn previous(&mut self, block: &mut Vec<u8>) -> io::Result<Option<u64>> {
         match self {
             Self::Plain(plain) => plain.previous(block),
             Self::Compressed(compressed) => compressed.previous(block),
@@ -95,9 +98,9 @@ impl Plain {
         Ok(0)
     }
 
-    fn previous(&mut self, block: &mut Vec<u8>) -> io::Result<bool> {
+    fn previous(&mut self, block: &mut Vec<u8>) -> io::Result<Option<u64>> {
         if self.end == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         let mut size = BLOCK;
         loop {
@@ -105,20 +108,20 @@ impl Plain {
             self.read(start, self.end, block)?;
             if start == 0 {
                 self.end = 0;
-                return Ok(true);
+                return Ok(Some(0));
             }
             // A line break in front of the block's last one: what is behind it is whole.
             if let Some(at) = memchr::memchr(b'\n', &block[..block.len() - 1]) {
                 block.drain(..=at);
                 self.end = start + at as u64 + 1;
-                return Ok(true);
+                return Ok(Some(self.end));
             }
             size *= 2;
         }
     }
 
     /// Lines are numbered upwards, so halving finds the place; lines without a number stand before all others.
-    fn end_before(&mut self, seq: u64) -> io::Result<()> {
+    fn end_before(&mut self, place: Place) -> io::Result<()> {
         let (mut low, mut high) = (0, self.end);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -126,7 +129,7 @@ impl Plain {
                 high = middle;
                 continue;
             };
-            if Numbered::of(&line).is_some_and(|found| found >= seq) {
+            if Numbered::of(&line).is_some_and(|found| place::numbered(found) >= place) {
                 high = middle;
             } else {
                 low = start + line.len() as u64;
@@ -168,19 +171,36 @@ pub(super) struct Compressed {
 }
 
 impl Compressed {
+    /// Leaves out the last members that are too late by what is known of their first line. One stays: lines without a number may stand
+    /// before the first line that has one.
     fn drop_members(&mut self, is_too_late: impl Fn(&Member) -> bool) {
-        while let Some(member) = self.members.pop_if(|member| is_too_late(member)) {
-            self.end = member.offset;
+        while let [.., before, last] = &self.members[..]
+            && before.first_seq > 0
+            && is_too_late(last)
+        {
+            self.drop_last();
         }
     }
 
-    fn previous(&mut self, block: &mut Vec<u8>) -> io::Result<bool> {
+    fn drop_last(&mut self) -> bool {
+        let last = self.members.pop();
+        self.end = last.as_ref().map_or(self.end, |member| member.offset);
+        last.is_some()
+    }
+
+    /// Bytes of the lines before those of the last member.
+    fn length_before_last(&self) -> u64 {
+        self.members.iter().rev().skip(1).map(|member| member.length).sum()
+    }
+
+    fn previous(&mut self, block: &mut Vec<u8>) -> io::Result<Option<u64>> {
         loop {
-            let Some(member) = self.members.pop() else { return Ok(false) };
+            let start = self.length_before_last();
+            let Some(member) = self.members.pop() else { return Ok(None) };
             match decompress(&self.file, member.offset, block) {
                 Ok(end) if end == self.end => {
                     self.end = member.offset;
-                    return Ok(true);
+                    return Ok(Some(start));
                 }
                 outcome if self.indexed => {
                     tracing::warn!(file = %self.path.display(), ?outcome, "the index of a compressed log doesn't fit; reading without it");
@@ -209,9 +229,7 @@ fn decompress(mut file: &File, offset: u64, block: &mut Vec<u8>) -> io::Result<u
 
 /// The members as the index has them; `None` where there is none of use.
 fn read_index(path: &Path) -> Option<Vec<Member>> {
-    let mut index = path.to_owned().into_os_string();
-    index.push(".index");
-    let text = std::fs::read_to_string(index).ok()?;
+    let text = std::fs::read_to_string(index_of(path)).ok()?;
     let members = text.lines().map(|line| serde_json::from_str(line).ok()).collect::<Option<Vec<Member>>>()?;
     let in_order = members.windows(2).all(|pair| pair[0].offset < pair[1].offset);
     (in_order && members.first()?.offset == 0).then_some(members)

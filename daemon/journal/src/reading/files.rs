@@ -1,11 +1,13 @@
 //! All files of a log as one: their lines, block by block, from the newest to the oldest.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead, BufReader, Seek};
 use std::path::Path;
 
 use super::blocks::Blocks;
 use super::filter::Filter;
+use super::line::Numbered;
+use super::place::{self, Place};
 use crate::segment::{Kind, Segment, segments};
 
 /// The files still to be read.
@@ -16,6 +18,25 @@ pub(super) struct Files<'a> {
     /// The others, the oldest first.
     sealed: Vec<Segment>,
     current: Option<Blocks>,
+    /// Whether that one's first line has no number.
+    unnumbered: bool,
+}
+
+/// Where a block of lines stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
+    /// Bytes of lines before it in its file.
+    start: u64,
+    /// Whether its file's first line has no number.
+    unnumbered: bool,
+}
+
+impl Origin {
+    /// The place of a line of this number, or without one, so many bytes behind the block's beginning. `None`: a line among numbered ones has none.
+    pub fn place(self, seq: Option<u64>, offset: usize) -> Option<Place> {
+        let unnumbered = || self.unnumbered.then(|| place::unnumbered(self.start + offset as u64));
+        seq.map(place::numbered).or_else(unnumbered)
+    }
 }
 
 impl<'a> Files<'a> {
@@ -28,28 +49,34 @@ impl<'a> Files<'a> {
         // What begins too late holds nothing that is wanted, and neither does what follows.
         let latest = filter.latest();
         let is_too_late = |segment: &mut Segment| {
-            let by_number = segment.first_seq.zip(filter.before).is_some_and(|(first, before)| first >= before);
+            let by_number = segment.first_seq.zip(filter.before).is_some_and(|(first, before)| place::first(first) >= before);
             by_number || segment.time.zip(latest).is_some_and(|(time, latest)| time > latest)
         };
         while sealed.pop_if(is_too_late).is_some() {
             active = None;
         }
-        Ok(Self { filter, active, sealed, current: None })
+        Ok(Self { filter, active, sealed, current: None, unnumbered: false })
     }
 
-    /// Reads the lines before those read so far. `false`: there are none.
-    pub fn previous(&mut self, block: &mut Vec<u8>) -> io::Result<bool> {
+    /// Reads the lines before those read so far. `None`: there are none.
+    pub fn previous(&mut self, block: &mut Vec<u8>) -> io::Result<Option<Origin>> {
         loop {
             if let Some(blocks) = &mut self.current
-                && blocks.previous(block)?
+                && let Some(start) = blocks.previous(block)?
             {
-                return Ok(true);
+                return Ok(Some(Origin { start, unnumbered: self.unnumbered }));
             }
             self.current = match self.active.take() {
-                Some(file) => Some(Blocks::plain(file)?),
+                Some(mut file) => {
+                    self.unnumbered = first_line(&mut file)?.is_some_and(|line| Numbered::of(&line).is_none());
+                    Some(Blocks::plain(file)?)
+                }
                 None => match self.sealed.pop() {
-                    Some(segment) => open(&segment)?,
-                    None => return Ok(false),
+                    Some(segment) => {
+                        self.unnumbered = segment.first_seq == Some(0);
+                        open(&segment)?
+                    }
+                    None => return Ok(None),
                 },
             };
             if let Some(blocks) = &mut self.current {
@@ -70,6 +97,15 @@ pub(super) fn open_active(log: &Path) -> io::Result<Option<File>> {
         Some(file) if file.metadata()?.is_file() => Ok(Some(file)),
         _ => Ok(None),
     }
+}
+
+/// A file's first line, without its line break; `None`: it isn't there yet, or not whole.
+pub(super) fn first_line(file: &mut File) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    file.rewind()?;
+    BufReader::new(&*file).read_until(b'\n', &mut line)?;
+    file.rewind()?;
+    Ok(line.pop_if(|last| *last == b'\n').map(|_| line))
 }
 
 /// Opens a sealed file; `None`: the limits on what is kept have deleted it.

@@ -5,6 +5,7 @@ use memchr::memmem::Finder;
 use regex::Regex;
 
 use super::line::{Summary, Texts};
+use super::place::Place;
 use crate::record::Outcome;
 
 /// No request takes longer. Its line is written at its end, so that much may lie between its own time and that of the lines around it.
@@ -25,8 +26,8 @@ pub struct Filter {
     pub status: Option<u16>,
     /// How it ended.
     pub finish_reason: Option<Outcome>,
-    /// Lines with a smaller number.
-    pub before: Option<u64>,
+    /// Lines before this place: with a smaller number, or without one.
+    pub before: Option<Place>,
     /// Lines with a greater number.
     pub after: Option<u64>,
 }

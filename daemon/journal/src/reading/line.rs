@@ -75,8 +75,8 @@ pub(super) struct Texts<'a> {
     pub response: Cow<'a, str>,
 }
 
-/// The lines of a block, the last one first, without their line breaks.
-pub(super) fn backwards(block: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The lines of a block, the last one first, without their line breaks, each with where it begins.
+pub(super) fn backwards(block: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut rest = block;
     std::iter::from_fn(move || {
         let line = rest.strip_suffix(b"\n").unwrap_or(rest);
@@ -85,7 +85,7 @@ pub(super) fn backwards(block: &[u8]) -> impl Iterator<Item = &[u8]> {
         }
         let start = memchr::memrchr(b'\n', line).map_or(0, |at| at + 1);
         rest = &rest[..start];
-        Some(&line[start..])
+        Some((start, &line[start..]))
     })
 }
 

@@ -8,6 +8,7 @@ mod blocks;
 mod files;
 mod filter;
 mod line;
+mod place;
 mod stats;
 mod verify;
 
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 pub use filter::{Filter, TextPattern};
 pub use line::Summary;
+pub use place::Place;
 pub use stats::{Stats, StatsRow};
 pub use verify::{Fault, FaultKind, Verification};
 
@@ -53,7 +55,7 @@ pub struct Page {
     /// The lines as they stand in the log, without line breaks, the newest first.
     pub lines: Vec<Vec<u8>>,
     /// There may be more: [`Filter::before`] for the next page. A page may be empty and have a next one.
-    pub next: Option<u64>,
+    pub next: Option<Place>,
 }
 
 impl LogReader {
@@ -86,23 +88,26 @@ impl LogReader {
         Ok(Page { lines, next })
     }
 
-    /// The line of the interaction of this name.
+    /// The line of the interaction of this name. `may_go_on` is asked between two blocks.
     ///
     /// # Errors
-    /// As [`LogReader::page`].
-    pub fn find(&self, id: &str) -> io::Result<Option<Vec<u8>>> {
+    /// As [`LogReader::page`], or `may_go_on` said no ([`io::ErrorKind::Interrupted`]).
+    pub fn find(&self, id: &str, may_go_on: impl Fn() -> bool) -> io::Result<Option<Vec<u8>>> {
         let mut found = None;
         let all = Filter::default();
         let name = serde_json::to_string(id).unwrap_or_default();
         let spelt = memchr::memmem::Finder::new(name.as_bytes());
         let mut files = Files::open(&self.path, &all)?;
         let mut block = Vec::new();
-        while files.previous(&mut block)? {
+        while files.previous(&mut block)?.is_some() {
+            if !may_go_on() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             // Most blocks don't even hold its name.
             if spelt.find(&block).is_none() {
                 continue;
             }
-            let named = line::backwards(&block).filter(|raw| spelt.find(raw).is_some());
+            let named = line::backwards(&block).map(|(_, raw)| raw).filter(|raw| spelt.find(raw).is_some());
             found = named.filter(|raw| Summary::of(raw).is_some_and(|line| line.id == id)).map(<[u8]>::to_vec).next();
             if found.is_some() {
                 break;
@@ -112,7 +117,7 @@ impl LogReader {
     }
 
     /// Shows each line that is wanted, the newest first, until it is enough for `visit` or until `may_go_on` says no between two blocks.
-    /// Returns the number before which there may be more.
+    /// Returns the place before which there may be more.
     ///
     /// # Errors
     /// As [`LogReader::page`].
@@ -121,19 +126,23 @@ impl LogReader {
         filter: &Filter,
         mut visit: impl FnMut(&Summary, &[u8]) -> ControlFlow<()>,
         may_go_on: impl Fn() -> bool,
-    ) -> io::Result<Option<u64>> {
+    ) -> io::Result<Option<Place>> {
         let mut files = Files::open(&self.path, filter)?;
         // A file that is sealed meanwhile may be met twice; its lines count once.
         let mut before = filter.before;
-        let is_below = |before: Option<u64>, line: &Summary| before.is_none_or(|before| line.seq.is_none_or(|seq| seq < before));
+        let is_below = |before: Option<Place>, place: Option<Place>| before.is_none_or(|before| place.is_none_or(|place| place < before));
         let mut block = Vec::new();
-        while files.previous(&mut block)? {
+        while let Some(origin) = files.previous(&mut block)? {
             if filter.may_want(&block) {
-                for raw in line::backwards(&block).filter(|raw| filter.may_want(raw)) {
-                    let Some(line) = Summary::of(raw).filter(|line| is_below(before, line)) else { continue };
+                for (start, raw) in line::backwards(&block).filter(|(_, raw)| filter.may_want(raw)) {
+                    let Some(line) = Summary::of(raw) else { continue };
+                    let place = origin.place(line.seq, start);
+                    if !is_below(before, place) {
+                        continue;
+                    }
                     match filter.judge(&line, raw) {
                         Verdict::Wanted => {
-                            before = line.seq.or(before);
+                            before = place.or(before);
                             if visit(&line, raw).is_break() {
                                 return Ok(before);
                             }
@@ -147,9 +156,10 @@ impl LogReader {
                 if filter.is_past(&first) {
                     return Ok(None);
                 }
-                before = first.seq.filter(|_| is_below(before, &first)).or(before);
+                let place = origin.place(first.seq, 0);
+                before = place.filter(|_| is_below(before, place)).or(before);
             }
-            if before.is_some() && !may_go_on() {
+            if before != filter.before && !may_go_on() {
                 return Ok(before);
             }
         }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Filter, LogReader, Summary};
+use super::{Filter, LogReader, Place, Summary};
 use crate::record::Outcome;
 
 /// Times to the first token are counted in steps of 2 %, as many as tell a microsecond from an hour.
@@ -17,8 +17,8 @@ const STEP: f64 = 1.02;
 pub struct Stats {
     /// One for each model and day, the oldest day first.
     pub rows: Vec<StatsRow>,
-    /// `Some`: only lines from this number on were counted, because time ran out; with it as [`Filter::before`] the counting goes on.
-    pub next: Option<u64>,
+    /// `Some`: only lines from this place on were counted, because time ran out; with it as [`Filter::before`] the counting goes on.
+    pub next: Option<Place>,
 }
 
 /// What one model did on one day (UTC).

@@ -102,6 +102,14 @@ impl Folder {
         }
     }
 
+    /// Says that the lines up to this one were deleted, as the keeper of segments does.
+    fn remember_deleted(&self, seq: u64) {
+        let chain = seq.checked_sub(1).map_or(chain::START, |at| chain::split(&self.lines[at as usize]).1.unwrap());
+        let line = format!("{{\"segment\":\"s{seq}\",\"seq\":{seq},\"chain\":\"{}\"}}\n", blake3::Hash::from_bytes(chain).to_hex());
+        let known = std::fs::read_to_string(self.path("log.jsonl.deleted")).unwrap_or_default();
+        self.write("log.jsonl.deleted", (known + &line).as_bytes());
+    }
+
     fn verify(&self) -> Verification {
         self.reader().verify(|| true).unwrap()
     }
@@ -115,8 +123,8 @@ fn down(from: u64, to: u64) -> Vec<u64> {
 fn lines_come_newest_first_page_by_page_over_all_files() {
     let folder = Folder::new();
     assert_eq!(folder.found(&Filter::default()), down(100, 1));
-    for before in 1..=101 {
-        assert_eq!(folder.found(&Filter { before: Some(before), ..Filter::default() }), down(before - 1, 1), "before {before}");
+    for before in 1..=101_u64 {
+        assert_eq!(folder.found(&Filter { before: Some(before as Place), ..Filter::default() }), down(before - 1, 1), "before {before}");
         assert_eq!(folder.found(&Filter { after: Some(before), ..Filter::default() }), down(100, before + 1), "after {before}");
     }
 }
@@ -125,9 +133,9 @@ fn lines_come_newest_first_page_by_page_over_all_files() {
 fn each_line_is_found_by_name() {
     let folder = Folder::new();
     for (seq, line) in (1..).zip(&folder.lines) {
-        assert_eq!(folder.reader().find(&format!("id-{seq}")).unwrap().as_ref(), Some(line));
+        assert_eq!(folder.reader().find(&format!("id-{seq}"), || true).unwrap().as_ref(), Some(line));
     }
-    assert_eq!(folder.reader().find("id-").unwrap(), None);
+    assert_eq!(folder.reader().find("id-", || true).unwrap(), None);
 }
 
 #[test]
@@ -221,7 +229,7 @@ fn a_segment_that_is_compressed_after_it_was_listed_is_found() {
     folder.write(&format!("{}.gz", folder.segment(41)), &bytes);
     std::fs::remove_file(folder.path(&folder.segment(41))).unwrap();
     let (mut block, mut count) = (Vec::new(), 0);
-    while files.previous(&mut block).unwrap() {
+    while files.previous(&mut block).unwrap().is_some() {
         count += line::backwards(&block).count();
     }
     assert_eq!(count, 100);
@@ -253,10 +261,104 @@ fn a_whole_log_is_verified() {
     let seen = folder.verify();
     assert_eq!((seen.lines, seen.files, seen.first_seq, seen.last_seq, &seen.fault), (100, 3, Some(1), Some(100), &None));
     assert!(!seen.beginning_is_gone && seen.chain.is_some());
-    // The limits on what is kept delete whole files from the front.
-    std::fs::remove_file(folder.path(&format!("{}.gz", folder.segment(1)))).unwrap();
+    let gone = format!("{}.gz", folder.segment(1));
+    std::fs::remove_file(folder.path(&gone)).unwrap();
+    assert_eq!(folder.verify().fault.map(|fault| (fault.line, fault.seq, fault.kind)), Some((1, Some(41), FaultKind::NothingBefore)));
+    // The limits on what is kept delete whole files from the front, and tell.
+    folder.remember_deleted(40);
     let seen = folder.verify();
     assert_eq!((seen.lines, seen.first_seq, seen.fault, seen.beginning_is_gone), (60, Some(41), None, true));
+}
+
+#[test]
+fn each_changed_byte_of_the_first_line_that_is_left_is_found() {
+    let folder = Folder { folder: tempfile::tempdir().unwrap(), lines: lines(6) };
+    folder.remember_deleted(1);
+    folder.remember_deleted(3);
+    let whole = file(&folder.lines[3..]);
+    folder.write("log.jsonl", &whole);
+    assert_eq!(folder.verify().fault, None);
+    for place in 0..folder.lines[3].len() {
+        let mut changed = whole.clone();
+        changed[place] ^= 1;
+        folder.write("log.jsonl", &changed);
+        assert_eq!(folder.verify().fault.unwrap_or_else(|| panic!("byte {place} goes unnoticed")).line, 1, "byte {place}");
+    }
+}
+
+#[test]
+fn the_first_lines_number_can_not_be_changed_to_another_one() {
+    for first in [0, 9] {
+        let folder = Folder { folder: tempfile::tempdir().unwrap(), lines: lines(11) };
+        folder.remember_deleted(first as u64);
+        for others in [0, 1] {
+            let left = file(&folder.lines[first..=first + others]);
+            for number in (0..130).filter(|number| *number != first + 1) {
+                let told = format!("\"seq\":{},", first + 1);
+                let changed = String::from_utf8(left.clone()).unwrap().replacen(&told, &format!("\"seq\":{number},"), 1);
+                folder.write("log.jsonl", changed.as_bytes());
+                let fault = folder.verify().fault.unwrap_or_else(|| panic!("seq {number} goes unnoticed"));
+                assert_eq!(fault.line, 1, "seq {number}: {fault:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn lines_without_numbers_are_told_page_by_page_and_counted_in_parts() {
+    let old: Vec<Vec<u8>> = (0..10).map(|at| format!(r#"{{"prompt":"old {at}","response":""}}"#).into_bytes()).collect();
+    let mut mixed = old;
+    mixed.extend(lines(10));
+    let folder = Folder { folder: tempfile::tempdir().unwrap(), lines: mixed };
+    let first_segment = format!("log-{:012}-20231114T221320Z.jsonl", 0);
+    let (bytes, index) = compressed(&folder.lines[..10], 0, 3);
+    let index = index.lines().map(|line| {
+        let member: Member = serde_json::from_str(line).unwrap();
+        serde_json::to_string(&Member { first_seq: 0, last_seq: 0, ..member }).unwrap() + "\n"
+    });
+    let (mixed_member, _) = compressed(&folder.lines[..15], 0, 12);
+    // Plain and active, sealed, compressed with an index and without; and with a member that has lines of both kinds.
+    let layouts: [Vec<(String, Vec<u8>)>; 5] = [
+        vec![("log.jsonl".into(), file(&folder.lines))],
+        vec![(first_segment.clone(), file(&folder.lines[..12])), ("log.jsonl".into(), file(&folder.lines[12..]))],
+        vec![
+            (format!("{first_segment}.gz"), bytes.clone()),
+            (format!("{first_segment}.gz.index"), index.collect::<String>().into_bytes()),
+            ("log.jsonl".into(), file(&folder.lines[10..])),
+        ],
+        vec![(format!("{first_segment}.gz"), bytes), ("log.jsonl".into(), file(&folder.lines[10..]))],
+        vec![(format!("{first_segment}.gz"), mixed_member), ("log.jsonl".into(), file(&folder.lines[15..]))],
+    ];
+    let newest_first: Vec<Vec<u8>> = folder.lines.iter().rev().cloned().collect();
+    for layout in &layouts {
+        for entry in std::fs::read_dir(folder.folder.path()).unwrap() {
+            std::fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        layout.iter().for_each(|(name, bytes)| folder.write(name, bytes));
+        for lines in [1, 3, 7, 100] {
+            let (mut filter, mut found, mut pages) = (Filter::default(), Vec::new(), 0);
+            loop {
+                let page = folder.reader().page(&filter, PageLimits { lines, ..PageLimits::default() }).unwrap();
+                found.extend(page.lines);
+                (filter.before, pages) = (page.next, pages + 1);
+                if page.next.is_none() {
+                    break;
+                }
+                assert!(pages <= 30, "the pages end");
+            }
+            assert_eq!(found, newest_first, "pages of {lines}: {:?}", layout.iter().map(|(name, _)| name).collect::<Vec<_>>());
+        }
+        let (mut filter, mut stats) = (Filter::default(), Stats::default());
+        loop {
+            // A block at a time.
+            stats.add(folder.reader().stats(&filter, || false).unwrap());
+            filter.before = stats.next;
+            if stats.next.is_none() {
+                break;
+            }
+        }
+        assert_eq!(stats.rows.iter().map(|row| row.requests).sum::<u64>(), 20);
+    }
 }
 
 #[test]

@@ -2,17 +2,19 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 
 use super::LogReader;
-use super::files::{found, open_active};
+use super::files::{first_line, found, open_active};
 use super::line::Numbered;
 use crate::chain::{self, Chain, Followed};
-use crate::segment::{Kind, Segment, segments};
+use crate::deleted;
+use crate::position::Position;
+use crate::segment::{Kind, Segment, lines_of, segments};
 
 /// How long a line that isn't whole is given to become so: its writer may be at it.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -30,7 +32,7 @@ pub struct Verification {
     pub last_seq: Option<u64>,
     /// Lines of an older format, which carry no chain; the next line's covers them.
     pub without_chain: u64,
-    /// The first line isn't the log's first, because older files were deleted: what was before it, and that it follows it, can't be checked.
+    /// The first line isn't the log's first, because the limits on what is kept have deleted older files; it follows what was in them.
     pub beginning_is_gone: bool,
     /// The last line's chain, in hex. Kept elsewhere, it shows later whether lines are missing at the end.
     pub chain: Option<String>,
@@ -68,6 +70,8 @@ pub enum FaultKind {
         /// That one.
         expected: u64,
     },
+    /// It is the first one that is left, and the limits on what is kept have not deleted those before it.
+    NothingBefore,
     /// The file can't be read any further.
     Unreadable {
         /// Why.
@@ -87,6 +91,9 @@ impl std::fmt::Display for Fault {
             FaultKind::Changed => write!(formatter, ": it isn't what was written, or it doesn't follow the line before it"),
             FaultKind::Unchained => write!(formatter, ": it has no chain, though lines before it have one"),
             FaultKind::WrongNumber { expected } => write!(formatter, ": seq {expected} was to come"),
+            FaultKind::NothingBefore => {
+                write!(formatter, ": the lines before it are missing, and were not deleted because of the limits on what is kept")
+            }
             FaultKind::Unreadable { cause } => write!(formatter, ": the file can't be read any further: {cause}"),
         }
     }
@@ -98,18 +105,19 @@ impl LogReader {
     /// # Errors
     /// The folder or the active file can't be read, or `may_go_on` said no ([`io::ErrorKind::Interrupted`]).
     pub fn verify(&self, may_go_on: impl Fn() -> bool) -> io::Result<Verification> {
-        let mut state = State::default();
-        // Held while the others are read: it may be sealed, and a new one may grow, meanwhile. That one isn't looked at.
+        let mut state = State::new(self.path());
+        // Held while the others are read: it may be sealed, and others may grow, meanwhile. They aren't looked at.
         let mut active = open_active(self.path())?;
-        let first = active.as_mut().map(first_number).transpose()?.flatten();
-        for segment in segments(self.path())? {
-            if segment.kind == Kind::Active || first.is_some() && segment.first_seq == first {
-                continue;
-            }
-            match open(&segment)? {
+        let mut sealed = segments(self.path())?;
+        if let Some(active) = &mut active {
+            let held = Held::of(active)?;
+            sealed.retain(|segment| !held.is_behind(segment));
+        }
+        for segment in sealed.iter().filter(|segment| segment.kind != Kind::Active) {
+            match found(lines_of(segment))? {
                 Some(lines) => state.file(&segment.path, lines, &may_go_on)?,
                 // The limits on what is kept have deleted it, and so all before it.
-                None => state = State::default(),
+                None => state = State::new(self.path()),
             }
             if state.seen.fault.is_some() {
                 return Ok(state.seen);
@@ -123,11 +131,34 @@ impl LogReader {
     }
 }
 
+/// The active file, which may have been sealed since it was opened.
+struct Held {
+    /// The number of its first line. Asked once the others were listed: it may have been empty, and filled, and sealed before.
+    first: Option<u64>,
+    device_and_inode: (u64, u64),
+}
+
+impl Held {
+    fn of(active: &mut File) -> io::Result<Self> {
+        let metadata = active.metadata()?;
+        let first = first_line(active)?.and_then(|line| Numbered::of(&line));
+        Ok(Self { first, device_and_inode: (metadata.dev(), metadata.ino()) })
+    }
+
+    /// Whether a listed segment is this very file, or one that came after it.
+    fn is_behind(&self, segment: &Segment) -> bool {
+        let is_this = || std::fs::metadata(&segment.path).is_ok_and(|found| (found.dev(), found.ino()) == self.device_and_inode);
+        segment.first_seq.zip(self.first).map_or_else(is_this, |(segment, first)| segment >= first)
+    }
+}
+
 /// What is known behind the lines read so far.
-#[derive(Default)]
-struct State {
+struct State<'a> {
+    log: &'a Path,
     seen: Verification,
-    /// As [`chain::START`] before the first line.
+    /// Where the log stood behind lines that were deleted, as known before the first file was opened.
+    deleted: Vec<Position>,
+    /// That of the line before the next one.
     chain: Chain,
     /// Whether a line with a chain has been seen.
     chained: bool,
@@ -158,7 +189,24 @@ impl Unchained {
     }
 }
 
-impl State {
+impl<'a> State<'a> {
+    /// Before the first line.
+    fn new(log: &'a Path) -> Self {
+        Self { log, seen: Verification::default(), deleted: deleted::positions(log), chain: chain::START, chained: false, unsure: None }
+    }
+
+    /// Finds out what the first line that is left has to follow.
+    fn begin(&mut self, seq: Option<u64>) -> Result<(), FaultKind> {
+        // Segments may have been deleted since, and then this one's forerunner.
+        self.deleted.extend(deleted::positions(self.log));
+        match self.deleted.iter().find(|before| seq.is_some_and(|seq| before.seq.checked_add(1) == Some(seq))) {
+            Some(before) => (self.chain, self.seen.beginning_is_gone) = (before.chain, true),
+            None if seq.is_some_and(|seq| seq != 1) => return Err(FaultKind::NothingBefore),
+            None => {}
+        }
+        Ok(())
+    }
+
     fn file(&mut self, path: &Path, mut lines: Box<dyn BufRead>, may_go_on: &impl Fn() -> bool) -> io::Result<()> {
         self.seen.files += 1;
         let (mut number, mut line) = (0, Vec::new());
@@ -195,14 +243,13 @@ impl State {
     }
 
     fn line(&mut self, line: &[u8], number: u64, path: &Path) -> Result<(), (Option<u64>, FaultKind)> {
-        let Followed { computed, told } = chain::follow(&self.chain, line);
         let seq = Numbered::of(line);
-        let is_first = self.seen.lines == 0;
-        // Whatever is before the first line that is left can't be told.
-        let gone = is_first && seq.is_some_and(|seq| seq > 1);
-        self.seen.beginning_is_gone |= gone;
+        if self.seen.lines == 0 {
+            self.begin(seq).map_err(|kind| (seq, kind))?;
+        }
+        let Followed { computed, told } = chain::follow(&self.chain, line);
         match told {
-            Some(told) if told != computed && !gone => return Err((seq, FaultKind::Changed)),
+            Some(told) if told != computed => return Err((seq, FaultKind::Changed)),
             Some(told) => {
                 (self.chain, self.chained, self.unsure) = (told, true, None);
                 self.seen.chain = Some(blake3::Hash::from_bytes(told).to_hex().to_string());
@@ -243,25 +290,6 @@ fn line_without_break(line: &[u8]) -> &[u8] {
 
 fn is_an_object(line: &[u8]) -> bool {
     line.first() == Some(&b'{') && serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
-}
-
-fn open(segment: &Segment) -> io::Result<Option<Box<dyn BufRead>>> {
-    let compressed = |file: File| -> Box<dyn BufRead> { Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(file)))) };
-    if segment.kind == Kind::Compressed {
-        return Ok(found(File::open(&segment.path))?.map(compressed));
-    }
-    match found(File::open(&segment.path))? {
-        Some(file) => Ok(Some(Box::new(BufReader::new(file)))),
-        None => Ok(found(File::open(segment.compressed()))?.map(compressed)),
-    }
-}
-
-/// The number of a file's first line.
-fn first_number(file: &mut File) -> io::Result<Option<u64>> {
-    let mut line = Vec::new();
-    BufReader::new(&*file).read_until(b'\n', &mut line)?;
-    file.rewind()?;
-    Ok(Numbered::of(&line))
 }
 
 /// A file whose end, where it comes within a line, is looked at once more after a moment.

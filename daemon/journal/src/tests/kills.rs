@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::reading::LogReader;
 use crate::segment::{Kind, segments};
 use crate::tests::faulty::{Fault, FaultyDisk};
 use crate::tests::kit::{Log, rotating, until, write};
@@ -112,6 +113,7 @@ async fn killed_at_each_step_of_removing_the_oldest_segments() {
         drop(log.open(&options));
         let indexes = log.files().iter().filter(|name| name.ends_with(".index")).count();
         assert!(indexes <= sealed(), "no index outlives its segment: {:?}", log.files());
+        assert_eq!(LogReader::new(&log.path).verify(|| true).unwrap().fault, None, "what is left follows what was deleted");
         if disk.operations() <= number {
             return;
         }

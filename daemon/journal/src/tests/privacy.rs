@@ -90,6 +90,40 @@ async fn one_interaction_can_be_left_out() {
 }
 
 #[tokio::test]
+async fn numbers_that_somebody_wrote_are_blackened_and_settings_are_not() {
+    let log = Log::new();
+    let journal = log.open(&Options { redact: vec![regex::Regex::new("[0-9]{3,}").unwrap()], ..Options::default() });
+    let mut told = record("an-id");
+    told.request = json!({"max_tokens": 1000, "prompt_tokens": [12345], "response_format": {"const": 99887766, "minimum": 12.5}});
+    journal.reserve().unwrap().write(told.clone()).wait().await.unwrap();
+    told.request = json!({"max_tokens": 1000, "prompt_tokens": [12345]});
+    journal.reserve().unwrap().write(told).wait().await.unwrap();
+    drop(journal);
+    let text = std::fs::read_to_string(&log.path).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["request"], json!({"max_tokens": 1000, "response_format": {"const": "[redacted]", "minimum": 12.5}}));
+    assert_eq!(
+        (&lines[1]["redacted"], &lines[1]["request"]["prompt_tokens"]),
+        (&Value::Null, &json!([12345])),
+        "a token's number is no text"
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_object_is_all_text() {
+    for (recording, expected) in [(Recording::Meta, None), (Recording::Hash, Some("blake3:"))] {
+        let log = Log::new();
+        let journal = log.open(&Options { recording, ..Options::default() });
+        let mut told = record("an-id");
+        told.request = json!(["secret"]);
+        journal.reserve().unwrap().write(told).wait().await.unwrap();
+        drop(journal);
+        let line: Value = serde_json::from_str(std::fs::read_to_string(&log.path).unwrap().trim()).unwrap();
+        assert_eq!(line["request"].as_str().map(|hash| &hash[..7]), expected, "{line}");
+    }
+}
+
+#[tokio::test]
 async fn what_matches_is_blackened_everywhere() {
     let log = Log::new();
     let redact = vec![regex::Regex::new("secret-[0-9]").unwrap()];

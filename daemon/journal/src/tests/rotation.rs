@@ -1,13 +1,18 @@
 //! Segments: sealed by size and age, compressed, indexed, removed.
 
 use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
 
+use crate::disk::{Disk, RealDisk};
+use crate::reading::{FaultKind, LogReader};
 use crate::segment::{Kind, Member, segments};
+use crate::tests::faulty::{ENOSPC, Fault, FaultyDisk, Operation};
 use crate::tests::kit::{Log, rotating, text_of, until, write};
-use crate::{Journal, Keep, Options, Rotate};
+use crate::{Journal, Keep, Kept, Options, Rotate};
 
 async fn write_lines(journal: &Journal, lines: usize) {
     for number in 0..lines {
@@ -121,6 +126,65 @@ async fn so_many_segments_are_kept_and_so_many_bytes() {
     until("few bytes", || size() <= limit).await;
     drop(journal);
     assert!(log.path.exists());
+}
+
+#[tokio::test]
+async fn what_is_left_follows_what_was_deleted_and_numbers_go_on() {
+    // With one byte, each line is sealed at once: now and then nothing is left of the log.
+    for (segments_kept, bytes, sealed_at) in [(Some(0), None, 1), (None, Some(0), 1), (Some(0), None, 1000), (Some(2), None, 1000)] {
+        let log = Log::new();
+        let options = Options { keep: Keep { segments: segments_kept, bytes }, ..rotating(sealed_at) };
+        let mut written = 0;
+        for _ in 0..5 {
+            let journal = log.open(&options);
+            write_lines(&journal, 7).await;
+            written += 7;
+            until("few segments", || kinds(&log).len() <= segments_kept.unwrap_or(0) + 1).await;
+            drop(journal);
+            let seen = LogReader::new(&log.path).verify(|| true).unwrap();
+            assert_eq!(seen.fault, None, "{:?}", log.files());
+            assert!(seen.lines == 0 || seen.last_seq == Some(written) && seen.beginning_is_gone, "{seen:?}");
+        }
+        let journal = log.open(&options);
+        assert_eq!(write(&journal, "next").await.unwrap(), Kept::Line(written + 1), "{segments_kept:?} {bytes:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_oldest_segment_goes_also_when_it_is_damaged_or_the_disk_is_full() {
+    let full = FaultyDisk::new(|_, operation, _: &Path| if operation == Operation::Write { Fault::Error(ENOSPC) } else { Fault::Nothing });
+    let disks: [(Arc<dyn Disk>, bool); 2] = [(Arc::new(RealDisk), true), (full, false)];
+    for (disk, damages) in disks {
+        let log = Log::new();
+        let journal = log.open(&rotating(1000));
+        write_lines(&journal, 20).await;
+        compressed(&log).await;
+        drop(journal);
+        let all = segments(&log.path).unwrap();
+        if damages {
+            let whole = std::fs::read(&all[0].path).unwrap();
+            std::fs::write(&all[0].path, &whole[..whole.len() / 2]).unwrap();
+        }
+        let options = Options { keep: Keep { segments: Some(all.len() - 2), bytes: None }, ..rotating(1000) };
+        let journal = log.open_on(disk, &options).unwrap();
+        until("the oldest one gone", || !all[0].path.exists()).await;
+        drop(journal);
+        let fault = LogReader::new(&log.path).verify(|| true).unwrap().fault.unwrap();
+        assert_eq!((fault.line, fault.kind), (1, FaultKind::NothingBefore), "what could not be remembered is missed");
+    }
+}
+
+#[tokio::test]
+async fn what_can_be_compressed_is_not_deleted_for_its_size_before() {
+    let log = Log::new();
+    let journal = log.open(&Options { compress: false, ..rotating(20_000) });
+    write_lines(&journal, 120).await;
+    drop(journal);
+    let plain: u64 = segments(&log.path).unwrap().iter().map(|segment| std::fs::metadata(&segment.path).unwrap().len()).sum();
+    let journal = log.open(&Options { keep: Keep { segments: None, bytes: Some(plain / 2) }, ..rotating(20_000) });
+    compressed(&log).await;
+    drop(journal);
+    assert_eq!(log.ids().values().sum::<usize>(), 120, "compressed, all of it fits");
 }
 
 #[tokio::test]

@@ -7,12 +7,12 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use minivault_engines::generation::Finish;
-use minivault_engines::{Alternative, FinishReason, GenerateRequest, MaxTokens, Sampling, Token, ToolChoice};
+use minivault_engines::{Alternative, GenerateRequest, MaxTokens, RequestOptions, Sampling, Token, ToolChoice};
 use minivault_wire::events::StreamEvent;
-use minivault_wire::llama_server::{CompletionAnswer, CompletionAnswers, CompletionBody, CompletionPiece, Timings, TokenProbability};
-use serde_json::{Value, json};
+use minivault_wire::llama_server::{CompletionAnswer, CompletionAnswers, CompletionBody, CompletionPiece, TokenProbability};
+use serde_json::Value;
 
-use super::prompts;
+use super::{Stopwatch, prompts, verbose};
 use crate::error::ApiError;
 use crate::interaction::{Answer, Interaction, Next, Piece, Question};
 use crate::openapi::Asking;
@@ -21,10 +21,21 @@ use crate::routes::{App, checked};
 
 /// What is wanted of the answers.
 struct Wanted {
-    probabilities: bool,
+    probabilities: Option<Probabilities>,
     tokens: bool,
+    timings: bool,
+    progress: bool,
     /// Told with each answer.
     settings: Value,
+}
+
+/// Of what the probabilities are.
+#[derive(Clone, Copy)]
+enum Probabilities {
+    /// The model's own, as logarithms.
+    Model,
+    /// Those of the draw.
+    Draw,
 }
 
 /// Continues prompts in the dialect of llama.cpp's server, whole or streamed.
@@ -73,21 +84,19 @@ pub(in crate::routes) async fn complete(
 struct Teller {
     index: usize,
     interaction: Interaction,
-    started: Instant,
     seen: Seen,
 }
 
 /// What is noticed of an answer while it comes.
-#[derive(Default)]
 struct Seen {
-    first_token: Option<Instant>,
+    stopwatch: Stopwatch,
     new_line: bool,
 }
 
 impl Seen {
     fn watch(&mut self, next: &Next) {
+        self.stopwatch.watch(next);
         if let Next::Text(piece) = next {
-            self.first_token.get_or_insert_with(Instant::now);
             self.new_line |= piece.text.contains('\n');
         }
     }
@@ -95,7 +104,7 @@ impl Seen {
 
 impl Teller {
     fn new(index: usize, interaction: Interaction, started: Instant) -> Self {
-        Self { index, interaction, started, seen: Seen::default() }
+        Self { index, interaction, seen: Seen { stopwatch: Stopwatch::new(started), new_line: false } }
     }
 
     async fn next(&mut self) -> Result<Next, ApiError> {
@@ -108,7 +117,7 @@ impl Teller {
         let Self { interaction, seen, .. } = self;
         let Answer { piece, finish, .. } = interaction.collect_watched(|next| seen.watch(next)).await?;
         let mut answer = self.end(finish, wanted);
-        answer.completion_probabilities = wanted.probabilities.then(|| probabilities(&piece.tokens));
+        answer.completion_probabilities = wanted.probabilities.map(|of| probabilities(&piece.tokens, of));
         if wanted.tokens {
             answer.tokens = piece.tokens.iter().map(|token| token.id).collect();
         }
@@ -116,46 +125,30 @@ impl Teller {
         Ok(answer)
     }
 
-    fn piece(&self, Piece { text, tokens }: Piece, wanted: &Wanted) -> CompletionPiece {
+    fn piece(&self, Piece { text, tokens, .. }: Piece, wanted: &Wanted) -> CompletionPiece {
         let ids = tokens.iter().map(|token| token.id).collect();
-        let completion_probabilities = wanted.probabilities.then(|| probabilities(&tokens));
-        CompletionPiece { index: self.index, content: text, tokens: ids, stop: false, completion_probabilities }
+        let completion_probabilities = wanted.probabilities.map(|of| probabilities(&tokens, of));
+        let timings = wanted.timings.then(|| self.seen.stopwatch.timings());
+        CompletionPiece {
+            index: self.index,
+            content: text,
+            tokens: ids,
+            stop: false,
+            completion_probabilities,
+            timings,
+            prompt_progress: None,
+        }
     }
 
-    fn end(&self, Finish { reason, usage, .. }: Finish, wanted: &Wanted) -> CompletionAnswer {
-        let (stop_type, stopping_word) = match reason {
-            FinishReason::EndOfText | FinishReason::ToolCalls => ("eos", String::new()),
-            FinishReason::StopString(stop) => ("word", stop),
-            FinishReason::Length | FinishReason::Timeout => ("limit", String::new()),
-        };
-        let (first, now) = (self.seen.first_token.unwrap_or(self.started), Instant::now());
-        let milliseconds = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1000.0;
-        let mut settings = wanted.settings.clone();
-        settings["seed"] = self.interaction.seed.into();
-        CompletionAnswer {
-            index: self.index,
-            content: String::new(),
-            tokens: Vec::new(),
-            stop: true,
-            model: self.interaction.engine.name.clone(),
-            tokens_predicted: usage.completion_tokens,
-            tokens_evaluated: usage.prompt_tokens,
-            tokens_cached: usage.cached_tokens,
-            generation_settings: settings,
-            prompt: self.interaction.prompt.to_string(),
-            has_new_line: self.seen.new_line,
-            truncated: false,
-            stop_type: stop_type.into(),
-            stopping_word,
-            timings: Timings {
-                cache_n: usage.cached_tokens,
-                prompt_n: usage.prompt_tokens.saturating_sub(usage.cached_tokens),
-                prompt_ms: milliseconds(self.started, first),
-                predicted_n: usage.completion_tokens,
-                predicted_ms: milliseconds(first, now),
-            },
-            completion_probabilities: None,
-        }
+    /// How far the prompt has been read.
+    fn progress(&self, wanted: &Wanted) -> CompletionPiece {
+        let prompt_progress = Some(self.seen.stopwatch.progress());
+        CompletionPiece { prompt_progress, completion_probabilities: None, ..self.piece(Piece::default(), wanted) }
+    }
+
+    fn end(&self, finish: Finish, wanted: &Wanted) -> CompletionAnswer {
+        let Seen { stopwatch, new_line } = &self.seen;
+        verbose::answer(self.index, &self.interaction, finish, &wanted.settings, *new_line, stopwatch.timings())
     }
 }
 
@@ -166,7 +159,8 @@ fn events(tellers: Vec<Teller>, wanted: Wanted) -> Response {
             loop {
                 match teller.next().await {
                     Ok(Next::Text(piece)) => yield Event::default().json_data(teller.piece(piece, &wanted)),
-                    Ok(Next::ToolCall(_)) => {}
+                    Ok(Next::Reading(_)) if wanted.progress => yield Event::default().json_data(teller.progress(&wanted)),
+                    Ok(Next::Reading(_) | Next::ToolCall(_)) => {}
                     Ok(Next::Finished(finish)) => {
                         yield Event::default().json_data(teller.end(finish, &wanted));
                         break;
@@ -206,11 +200,15 @@ async fn question(app: &App, body: CompletionBody, left_aside: &LeftAside) -> Re
         },
         seed: body.seed.filter(|&seed| seed != -1).map(i64::cast_unsigned),
     };
-    let settings = json!({
-        "n_predict": body.n_predict.unwrap_or(app.generation.max_tokens as i64), "temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p,
-        "min_p": sampling.min_p, "repeat_penalty": sampling.repetition_penalty, "presence_penalty": sampling.presence_penalty,
-        "frequency_penalty": sampling.frequency_penalty,
-    });
+    let settings = verbose::settings(&sampling, max_tokens);
+    let (timings, progress) = (body.timings_per_token.unwrap_or(false), body.return_progress.unwrap_or(false));
+    let options = RequestOptions {
+        ignore_eos: body.ignore_eos.unwrap_or(defaults.ignore_eos),
+        logprobs_of_draw: body.post_sampling_probs.unwrap_or(false),
+        without_cache: body.cache_prompt == Some(false),
+        progress: timings || progress,
+        continue_final_message: false,
+    };
     let form = Form { response_format: None, grammar: body.grammar, regex: None, json_schema: body.json_schema };
     let (stop, constraint) = (body.stop.map(Vec::from).unwrap_or_default(), form.constraint()?);
     let n_probs = body.n_probs.unwrap_or(0);
@@ -226,6 +224,7 @@ async fn question(app: &App, body: CompletionBody, left_aside: &LeftAside) -> Re
         deterministic: body.deterministic.unwrap_or(false),
         parallel_tool_calls: true,
         client: None,
+        options,
     };
     let question = Question {
         id: format!("cmpl-{}", uuid::Uuid::now_v7().simple()),
@@ -236,22 +235,27 @@ async fn question(app: &App, body: CompletionBody, left_aside: &LeftAside) -> Re
         replay_of: None,
         form: left_aside.fields().chain([("stream".to_owned(), body.stream.unwrap_or(false).into())]).collect(),
     };
-    let wanted = Wanted { probabilities: n_probs > 0, tokens: body.return_tokens.unwrap_or(false), settings };
+    let of = if options.logprobs_of_draw { Probabilities::Draw } else { Probabilities::Model };
+    let probabilities = (n_probs > 0).then_some(of);
+    let wanted = Wanted { probabilities, tokens: body.return_tokens.unwrap_or(false), timings, progress, settings };
     Ok((question, wanted, several))
 }
 
-fn probabilities(tokens: &[Token]) -> Vec<TokenProbability> {
-    let entry = |id, bytes: &[u8], logprob: f32, top_logprobs| TokenProbability {
-        id,
-        token: String::from_utf8_lossy(bytes).into_owned(),
-        bytes: bytes.to_vec(),
-        logprob: logprob.max(NEVER),
-        top_logprobs,
+fn probabilities(tokens: &[Token], of: Probabilities) -> Vec<TokenProbability> {
+    let entry = |id, bytes: &[u8], logprob: f32, top: Vec<TokenProbability>| {
+        let entry =
+            TokenProbability { id, token: String::from_utf8_lossy(bytes).into_owned(), bytes: bytes.to_vec(), ..Default::default() };
+        match of {
+            Probabilities::Model => TokenProbability { logprob: Some(logprob.max(NEVER)), top_logprobs: top, ..entry },
+            Probabilities::Draw => TokenProbability { prob: Some(logprob.exp()), top_probs: top, ..entry },
+        }
     };
+    // So unlikely that its probability is no number any more, a token can't be drawn.
+    let is_possible = |alternative: &&Alternative| matches!(of, Probabilities::Model) || alternative.logprob.exp() > 0.0;
     let top = |alternative: &Alternative| entry(alternative.id, &alternative.bytes, alternative.logprob, Vec::new());
     let of_token = |token: &Token| {
-        let top_logprobs = token.top.iter().map(top).collect();
-        entry(token.id, &token.bytes, token.logprob.unwrap_or(NEVER), top_logprobs)
+        let top = token.top.iter().filter(is_possible).map(top).collect();
+        entry(token.id, &token.bytes, token.logprob.unwrap_or(NEVER), top)
     };
     tokens.iter().map(of_token).collect()
 }

@@ -16,7 +16,9 @@ pub(in crate::routes) async fn props(State(app): State<App>) -> Result<Json<Prop
     let (info, health, defaults) = (engine.info(), engine.health(), &app.generation);
     let params = json!({
         "n_predict": defaults.max_tokens, "temperature": defaults.temperature, "top_k": defaults.top_k, "top_p": defaults.top_p,
-        "min_p": defaults.min_p, "repeat_penalty": defaults.repetition_penalty,
+        "min_p": defaults.min_p, "repeat_penalty": defaults.repetition_penalty, "ignore_eos": defaults.ignore_eos,
+        // What a request says for none.
+        "seed": defaults.seed.map_or(json!(-1), Into::into),
     });
     Ok(Json(Props {
         model_path: info.source.clone(),
@@ -31,6 +33,9 @@ pub(in crate::routes) async fn props(State(app): State<App>) -> Result<Json<Prop
 /// Which of them are in use is the engine's own affair, so the first ones are said to be.
 #[utoipa::path(get, path = "/slots", tag = "llama-server", responses((status = 200, description = "The slots", body = [SlotState]), Opening, AnyTime))]
 pub(in crate::routes) async fn slots(State(app): State<App>) -> Result<Json<Vec<SlotState>>, ApiError> {
+    if !app.tells.slots {
+        return Err(ApiError::switched_off("/slots", "server.slots"));
+    }
     let engine = app.engines.find(None).await?;
     let (n_ctx, health) = (engine.info().context_length, engine.health());
     Ok(Json((0..health.slots).map(|id| SlotState { id, n_ctx, is_processing: id < health.active }).collect()))

@@ -69,7 +69,6 @@ const REFUSED: &[&str] = &[
     "bad_words",
     "chat_template",
     "chat_template_kwargs",
-    "continue_final_message",
     "guided_choice",
     "guided_grammar",
     "guided_json",
@@ -84,7 +83,6 @@ const REFUSED: &[&str] = &[
     // llama.cpp's server and those around it
     "dry_multiplier",
     "dynatemp_range",
-    "ignore_eos",
     "input_prefix",
     "input_suffix",
     "lora",

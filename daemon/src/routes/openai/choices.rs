@@ -11,10 +11,18 @@ use crate::interaction::{Answer, Interaction, Next};
 /// # Errors
 /// As soon as one fails; the others are cancelled.
 pub(super) async fn collect(interactions: &mut [Interaction]) -> Result<Vec<Answer>, ApiError> {
+    collect_watched(interactions, |_| {}).await
+}
+
+/// The same, while somebody watches them come, one after the other.
+///
+/// # Errors
+/// As soon as one fails; the others are cancelled.
+pub(super) async fn collect_watched(interactions: &mut [Interaction], mut watch: impl FnMut(&Next)) -> Result<Vec<Answer>, ApiError> {
     let mut answers = Vec::with_capacity(interactions.len());
     // The engine never waits for a reader, so they all go on meanwhile.
     for interaction in interactions {
-        answers.push(interaction.collect().await?);
+        answers.push(interaction.collect_watched(&mut watch).await?);
     }
     Ok(answers)
 }
@@ -28,7 +36,7 @@ fn events_of(index: usize, mut interaction: Interaction) -> impl Stream<Item = (
     async_stream::stream! {
         loop {
             let next = interaction.next().await;
-            let goes_on = matches!(next, Ok(Next::Text(_) | Next::ToolCall(_)));
+            let goes_on = !matches!(next, Ok(Next::Finished(_)) | Err(_));
             yield (index, next);
             if !goes_on {
                 return;

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
-use minivault_engines::{EngineInfo, GenerateRequest, MaxTokens, Prompt, Token, ToolChoice};
+use minivault_engines::{EngineInfo, GenerateRequest, MaxTokens, Prompt, RequestOptions, Token, ToolChoice};
 use minivault_wire::completions::{CompletionAnswer, CompletionBody, CompletionChoice};
 use minivault_wire::events::StreamEvent;
 use minivault_wire::usage::OpenAiUsage;
@@ -181,11 +181,11 @@ fn events(interactions: Vec<Interaction>, echoes: Vec<Option<Echo>>, wanted: Wan
         while let Some((index, next)) = events.next().await {
             match next {
                 Ok(Next::Text(piece)) => yield chunks.event(tellers[index].tell(piece, None)),
-                // Without tools there are no calls.
-                Ok(Next::ToolCall(_)) => {}
+                // Nobody asked how far the prompt is, and without tools there are no calls.
+                Ok(Next::Reading(_) | Next::ToolCall(_)) => {}
                 Ok(Next::Finished(finish)) => {
                     let tokens = finish.end.into_iter().collect();
-                    let mut choice = tellers[index].tell(Piece { text: String::new(), tokens }, None);
+                    let mut choice = tellers[index].tell(Piece { tokens, ..Piece::default() }, None);
                     choice.finish_reason = Some(finish.reason.as_str().to_owned());
                     yield chunks.event(choice);
                     if let Some(usages) = ends.note(index, finish.usage).filter(|_| wanted.usage) {
@@ -231,6 +231,7 @@ fn question(app: &App, body: CompletionBody, left_aside: &LeftAside) -> Result<(
         deterministic: body.deterministic.unwrap_or(false),
         parallel_tool_calls: true,
         client: None,
+        options: RequestOptions { ignore_eos: body.ignore_eos.unwrap_or(false), ..RequestOptions::default() },
     };
     let mut form = for_the_log(body.stream, body.user, body.metadata, left_aside);
     form.insert("echo".into(), echo.into());

@@ -2,7 +2,9 @@
 
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 
+use crate::llama_server::{PromptProgress, Timings};
 use crate::tools::{ToolCall, ToolCallDelta};
 use crate::usage::OpenAiUsage;
 
@@ -24,6 +26,13 @@ pub struct ChatAnswer {
     pub usage: OpenAiUsage,
     /// The model's fingerprint.
     pub system_fingerprint: String,
+    /// How long it took, if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
+    /// The first answer with its prompt and settings, as `/completion` tells one, if asked for.
+    #[serde(default, rename = "__verbose", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub verbose: Option<Value>,
 }
 
 /// One answer among those asked for.
@@ -110,6 +119,12 @@ pub struct ChatChunk {
     pub usage: Option<OpenAiUsage>,
     /// The model's fingerprint.
     pub system_fingerprint: String,
+    /// How long it has taken so far, if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
+    /// How far the prompt has been read, if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_progress: Option<PromptProgress>,
 }
 
 /// What a chunk adds to a choice.

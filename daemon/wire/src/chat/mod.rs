@@ -92,6 +92,27 @@ pub struct ChatBody {
     /// A schema that the answer follows, as llama.cpp's server takes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json_schema: Option<serde_json::Value>,
+    /// The model can't end the answer (beyond OpenAI's fields, as the following ones).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore_eos: Option<bool>,
+    /// The last message is the beginning of the answer, which goes on from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continue_final_message: Option<bool>,
+    /// Whether the assistant's turn is begun; it isn't where the last message is gone on with, and can't be left out elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add_generation_prompt: Option<bool>,
+    /// `false`: the whole prompt is computed, whatever of it is in the cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_prompt: Option<bool>,
+    /// Whether it is told how long the answer takes, as llama.cpp's server does: in each chunk but the first, and with a whole answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timings_per_token: Option<bool>,
+    /// Whether a stream tells how far the prompt has been read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub return_progress: Option<bool>,
+    /// Whether a whole answer tells, in `__verbose`, the prompt as the model read it and all settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verbose: Option<bool>,
     /// Tools the model may call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<Tool>>,

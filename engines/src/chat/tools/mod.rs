@@ -15,6 +15,7 @@ use serde_json::Value;
 pub use reader::{Piece, ToolCallReader};
 
 use crate::error::{EngineError, Result};
+use crate::events::Timed;
 use crate::generation::{FinishReason, TextEvent};
 use crate::request::{Constraint, ToolChoice};
 
@@ -113,10 +114,13 @@ pub fn prescribed(tools: &[Value], choice: &ToolChoice, form: ToolForm) -> Optio
 
 /// The events of an answer with the calls in it told as such.
 pub fn with_calls(
-    events: impl Stream<Item = Result<TextEvent>> + Send + 'static,
+    events: impl Stream<Item = Timed> + Send + 'static,
     mut reader: ToolCallReader,
-) -> impl Stream<Item = Result<TextEvent>> + Send + 'static {
-    events.flat_map(move |event| futures_util::stream::iter(told(event, &mut reader)))
+) -> impl Stream<Item = Timed> + Send + 'static {
+    events.flat_map(move |Timed { at, event }| {
+        let told = told(event, &mut reader).into_iter().map(move |event| Timed { at, event });
+        futures_util::stream::iter(told)
+    })
 }
 
 fn told(event: Result<TextEvent>, reader: &mut ToolCallReader) -> Vec<Result<TextEvent>> {

@@ -143,6 +143,35 @@ fn a_shifted_token_is_told_with_the_probability_that_the_model_gave_it() {
     }
 }
 
+#[test]
+fn the_draw_is_told_as_often_as_it_comes() {
+    const RUNS: usize = 20_000;
+    for settings in [
+        Sampling::default(),
+        Sampling { temperature: 0.7, top_k: 4, ..Sampling::default() },
+        Sampling { temperature: 1.5, top_p: 0.8, logit_bias: vec![(3, 2.0)], ..Sampling::default() },
+        Sampling { min_p: 0.3, ..Sampling::default() },
+    ] {
+        let mut sampler = Sampler::new(settings.clone(), 1, &[]).telling_the_draw(true);
+        let drawn: Vec<(TokenId, Logprobs)> = (0..RUNS).map(|_| sampler.choose_with_logprobs(&mut LOGITS.clone(), 8).unwrap()).collect();
+        let often = frequencies(&drawn.iter().map(|(id, _)| *id).collect::<Vec<_>>(), LOGITS.len());
+        let top = &drawn[0].1.top;
+        let total: f32 = top.iter().map(|(_, logprob)| logprob.exp()).sum();
+        assert!((total - 1.0).abs() < 1e-5, "{settings:?}: {total}");
+        assert!(top.is_sorted_by(|a, b| a.1 >= b.1), "{top:?}");
+        for &(id, logprob) in top {
+            assert!((f64::from(logprob.exp()) - often[id as usize]).abs() < 0.015, "{settings:?}, token {id}: {logprob} and {often:?}");
+        }
+        assert!(often.iter().enumerate().all(|(id, &share)| share == 0.0 || top.iter().any(|&(other, _)| other as usize == id)));
+        for (id, told) in drawn {
+            assert_eq!(Some(told.chosen), told.top.iter().find(|(other, _)| *other == id).map(|(_, logprob)| *logprob));
+        }
+    }
+    let (chosen, told) =
+        Sampler::new(Sampling::greedy(), 1, &[]).telling_the_draw(true).choose_with_logprobs(&mut LOGITS.clone(), 3).unwrap();
+    assert_eq!((chosen, told), (5, certain(5)));
+}
+
 proptest! {
     #[test]
     fn candidates_are_those_of_a_full_sort(logits in prop::collection::vec(-4i8..4, 1..600), count in 1usize..700) {

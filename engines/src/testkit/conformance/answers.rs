@@ -116,7 +116,11 @@ pub(super) async fn logprobs_are_of_the_tokens(engine: Arc<dyn TextEngine>, subj
     Ok(())
 }
 
-/// The log probabilities of an answer and of its prompt against those of all logits, to 1e-4; where bits depend on how tokens are fed, to 0.05.
+/// The log probabilities of an answer and of its prompt against those of all logits, to 1e-4.
+///
+/// The logits are of another reading of the same tokens, in steps of another shape. An engine whose bits depend on how tokens are fed gives
+/// others then: llama.cpp's, with quantised weights, are up to some hundredths off, whatever the log probabilities are made of. There 0.05 is
+/// what two readings may differ by; that a log probability is that of its very row is held to 1e-4 in engines/tests/logprobs.rs.
 async fn agree_with_a_full_softmax(engine: &dyn TextEngine, prompt: &str, answer: &[Token]) -> Verdict {
     let failed = |error: EngineError| error.to_string();
     let mut tokens = match engine.tokenize(prompt).await {

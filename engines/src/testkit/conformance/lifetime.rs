@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 
 use super::{Subject, Verdict, answer, greedy, seeded};
 use crate::error::EngineError;
@@ -32,9 +32,9 @@ pub(super) async fn a_full_engine_is_busy(engine: Arc<dyn TextEngine>, subject: 
     let Some(capacity) = subject.capacity else { return Ok(()) };
     let request = GenerateRequest { max_tokens: MaxTokens::Remaining, ..seeded(&subject.prompt, 1, 5) };
     let (mut accepted, mut busy) = (Vec::new(), 0);
-    // An engine may finish some while others come, so a few more are sent; it must have refused one by then.
-    for _ in 0..capacity + 16 {
-        match engine.generate(request.clone()).await {
+    // All at once; an engine may finish some while others come, so a few more are sent, and it must have refused one by then.
+    for answered in join_all((0..capacity + 16).map(|_| engine.generate(request.clone()))).await {
+        match answered {
             Ok(generation) => accepted.push(generation),
             Err(EngineError::Busy { .. }) => busy += 1,
             Err(other) => return Err(format!("refused as {other:?}")),

@@ -13,8 +13,13 @@ pub struct Daemon {
 impl Daemon {
     /// Starts on `log.jsonl` in this folder, with these lines in `[log]`, and waits until it is ready.
     pub fn start(folder: &Path, log: &str) -> Self {
+        Self::start_with(folder, "", log, &[])
+    }
+
+    /// The same with lines in `[server]`, and with variables of its own.
+    pub fn start_with(folder: &Path, server: &str, log: &str, variables: &[(&str, String)]) -> Self {
         let configuration = format!(
-            "engine = \"scripted\"\n[server]\nlisten = \"127.0.0.1:0\"\n[log]\npath = \"log.jsonl\"\n{log}[engines.scripted]\nbackend = \"scripted\"\n"
+            "engine = \"scripted\"\n[server]\nlisten = \"127.0.0.1:0\"\n{server}[log]\npath = \"log.jsonl\"\n{log}[engines.scripted]\nbackend = \"scripted\"\n"
         );
         let file = folder.join("config.toml");
         std::fs::write(&file, configuration).unwrap();
@@ -23,6 +28,7 @@ impl Daemon {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MINIVAULTD_")) {
             command.env_remove(name);
         }
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         let mut child = command.spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         let mut heard = Vec::new();
@@ -41,6 +47,11 @@ impl Daemon {
         Self { child, address }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
@@ -49,7 +60,7 @@ impl Daemon {
 
     /// Asks it to end, and waits until it has.
     pub fn end(mut self) {
-        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        let status = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().unwrap();
         assert!(status.success());
         assert!(self.child.wait().unwrap().success(), "the daemon ends well");
     }

@@ -1,0 +1,91 @@
+//! Very many requests: memory doesn't grow with them. And none at all: the daemon rests.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::connection::memory;
+use crate::table::{Row, mebibytes};
+use crate::{Engine, Extent};
+
+const CLIENTS: usize = 64;
+/// Bytes that 1,000 requests may add.
+const MOST_GROWTH: f64 = 1024.0;
+/// Parts of a core that an idle daemon may use.
+const MOST_IDLE: f64 = 0.005;
+
+pub async fn run(extent: Extent) -> Vec<Row> {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine { slots: 64, queue: 256, step_tokens: 512, pace: Duration::ZERO };
+    let daemon = engine.start(folder.path(), "");
+    let requests = extent.of(1_000_000, 6_000);
+    let warm_up = requests / 10;
+    ask(&daemon.address, warm_up).await;
+    let before = memory(daemon.id());
+    let begun = Instant::now();
+    let failed = ask(&daemon.address, requests).await;
+    let pace = requests as f64 / begun.elapsed().as_secs_f64();
+    let after = memory(daemon.id());
+    let growth = after as f64 - before as f64;
+    let slope = growth / (requests as f64 / 1000.0);
+    let soak = Row::new(
+        format!("{requests} requests from {CLIENTS} clients"),
+        format!(
+            "{failed} failed, {pace:.0} a second; memory {:.1} → {:.1} MiB, {slope:.0} bytes for 1,000 requests",
+            mebibytes(before),
+            mebibytes(after)
+        ),
+        "every one answered, less than 1 KiB for 1,000 requests after warming up",
+        // A part says nothing of a slope: allocators take memory by megabytes.
+        failed == 0 && (!extent.full || slope < MOST_GROWTH),
+    );
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (ticks, begun) = (cpu_seconds(daemon.id()), Instant::now());
+    tokio::time::sleep(Duration::from_secs(extent.of(20, 2) as u64)).await;
+    let used = (cpu_seconds(daemon.id()) - ticks) / begun.elapsed().as_secs_f64();
+    let idle = Row::new(
+        "nothing at all",
+        format!("{:.2} % of a core", used * 100.0),
+        "less than 0.5 % of a core",
+        !extent.full || used < MOST_IDLE,
+    );
+    vec![soak, idle]
+}
+
+/// So many requests, each connection kept; how many were not answered with 200.
+async fn ask(address: &str, requests: usize) -> usize {
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..CLIENTS {
+        let (address, share) = (address.to_owned(), requests / CLIENTS + usize::from(number < requests % CLIENTS));
+        clients.spawn(async move {
+            let body = r#"{"prompt":"Once","max_tokens":4}"#;
+            let length = body.len();
+            let request = format!(
+                "POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+            );
+            let mut stream = TcpStream::connect(&address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let (mut failed, mut buffer) = (0, vec![0; 16 * 1024]);
+            for _ in 0..share {
+                stream.write_all(request.as_bytes()).await.unwrap();
+                let mut read = 0;
+                // A whole answer ends with its object's brace, and is one packet or two.
+                while !buffer[..read].ends_with(b"}}") {
+                    read += stream.read(&mut buffer[read..]).await.unwrap();
+                }
+                failed += usize::from(!buffer.starts_with(b"HTTP/1.1 200 "));
+            }
+            failed
+        });
+    }
+    clients.join_all().await.into_iter().sum()
+}
+
+/// What a process has computed so far.
+fn cpu_seconds(process: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+    ticks / 100.0
+}
