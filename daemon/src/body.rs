@@ -5,15 +5,30 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header;
+use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::error::ApiError;
 use crate::nearest::nearest;
-use crate::routes::App;
+use crate::routes::{App, Limits};
 
-/// How long a client may take to send a body.
-const BODY_TIME: Duration = Duration::from_secs(60);
+/// How fast a client must send a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Time it has to begin with.
+    pub start: Duration,
+    /// Bytes that it must have sent for each second more.
+    pub bytes_per_second: usize,
+}
+
+impl Pace {
+    /// How long so many bytes may take.
+    fn time_for(self, bytes: usize) -> Duration {
+        self.start + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64)
+    }
+}
 
 /// A JSON body. A refusal names the field, the value seen and what is allowed.
 #[derive(Debug)]
@@ -36,12 +51,19 @@ pub async fn receive(request: Request, app: &App) -> Result<Bytes, ApiError> {
     if !content_type.is_some_and(is_json) {
         return Err(ApiError::unsupported_media_type(content_type));
     }
-    let limit = app.limits.body;
-    let body = tokio::time::timeout(BODY_TIME, Limited::new(request.into_body(), limit).collect()).await;
-    let bytes = body.map_err(|_| ApiError::too_slow(BODY_TIME.as_secs()))?.map_err(|error| {
-        if error.is::<LengthLimitError>() { ApiError::body_too_large(limit) } else { ApiError::invalid(None, "the body broke off") }
-    })?;
-    Ok(bytes.to_bytes())
+    let Limits { body: limit, pace, .. } = app.limits;
+    let mut body = Limited::new(request.into_body(), limit);
+    let (mut bytes, since) = (BytesMut::new(), Instant::now());
+    loop {
+        let frame = tokio::time::timeout_at(since + pace.time_for(bytes.len()), body.frame()).await;
+        let frame = frame.map_err(|_| ApiError::too_slow(bytes.len(), since.elapsed(), pace))?;
+        match frame {
+            None => return Ok(bytes.freeze()),
+            Some(Ok(frame)) => bytes.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
+            Some(Err(error)) if error.is::<LengthLimitError>() => return Err(ApiError::body_too_large(limit)),
+            Some(Err(_)) => return Err(ApiError::invalid(None, "the body broke off")),
+        }
+    }
 }
 
 fn is_json(content_type: &str) -> bool {

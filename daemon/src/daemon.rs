@@ -3,9 +3,11 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use listenfd::ListenFd;
 use minivault_engines::{Engines, TextEngine};
 use minivault_journal::{Journal, Recording};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,16 +16,25 @@ use crate::arguments::{Arguments, Command};
 use crate::config::{self, Listen, Loaded, LogSettings, ServerSettings, Settings};
 use crate::door::Door;
 use crate::door::listener::Listener;
-use crate::door::server::{Times, serve};
+use crate::door::server::serve;
+use crate::door::tls::Tls;
 use crate::engine_table::EngineTable;
 use crate::eval;
 use crate::routes::{App, Limits, Tells, router};
+use crate::supervisor;
+
+/// How long answers that are cut off have to say so.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long engines and the log may take to close once there is no more time; with the time above it stays under two seconds.
+const PATIENCE_IN_A_HURRY: Duration = Duration::from_millis(1000);
 
 /// Runs the daemon with these backends, as the command line and the configuration say, to its end.
 ///
 /// This is all that a binary needs: `fn main() -> ExitCode { minivault_daemon::run(Engines::builtin()) }`.
 #[allow(clippy::needless_pass_by_value)] // It takes what it serves with.
 pub fn run(engines: Engines) -> ExitCode {
+    // It changes the environment, so it comes before there are threads.
+    let inherited = ListenFd::from_env();
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
@@ -34,7 +45,10 @@ pub fn run(engines: Engines) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(obey(&engines, arguments)) {
+    let outcome = runtime.block_on(obey(&engines, arguments, inherited));
+    // What is still being fetched or loaded is not waited for.
+    runtime.shutdown_timeout(PATIENCE_IN_A_HURRY);
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("minivaultd: {error:#}");
@@ -43,7 +57,7 @@ pub fn run(engines: Engines) -> ExitCode {
     }
 }
 
-async fn obey(engines: &Engines, arguments: Arguments) -> anyhow::Result<()> {
+async fn obey(engines: &Engines, arguments: Arguments, inherited: ListenFd) -> anyhow::Result<()> {
     let source = arguments.source().context("the working directory can't be told")?;
     let Loaded { settings, report } = config::load(engines, source)?;
     match arguments.command {
@@ -55,20 +69,26 @@ async fn obey(engines: &Engines, arguments: Arguments) -> anyhow::Result<()> {
             }
         }
         Some(Command::Eval(arguments)) => eval::run(settings.engines, &arguments).await?,
-        None => live(settings).await?,
+        None => live(settings, inherited).await?,
     }
     Ok(())
 }
 
-async fn live(settings: Settings) -> anyhow::Result<()> {
-    let Settings { engine, server, log, generation, engines, aliases } = settings;
+async fn live(settings: Settings, inherited: ListenFd) -> anyhow::Result<()> {
+    let Settings { engine, mut server, log, generation, engines, aliases } = settings;
     // What can fail at once fails before a model is loaded.
     let mut signals = Signals { interrupts: signal(SignalKind::interrupt())?, terminations: signal(SignalKind::terminate())? };
-    let listeners = listen(&server).await?;
+    let listeners = listen(&mut server, inherited).await?;
     let kept = in_words(&log);
     let journal = Arc::new(Journal::open(&log.path, &log.options)?);
     let engines = Arc::new(EngineTable::new(engine, engines).with_aliases(aliases));
-    let limits = Limits { body: server.body_limit, prompt: server.max_prompt_bytes };
+    let limits = Limits {
+        body: server.body_limit,
+        prompt: server.max_prompt_bytes,
+        pace: server.pace,
+        answer_tokens: server.max_answer_tokens,
+        deadlines: server.deadlines,
+    };
     let tells = Tells { slots: server.slots, verbose: server.verbose };
     let app = App::new(engines.clone(), journal.clone(), generation, limits).with_log_off_allowed(log.allow_off).telling(tells);
     let (version, default) = (env!("CARGO_PKG_VERSION"), engines.default_name());
@@ -88,17 +108,25 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
                 let engines = engines.clone();
                 async move { engines.open_others().await }
             });
-            let opened = if engines.default_is_starting() { engines.open_default().await.map(drop) } else { Ok(()) };
+            let opening = async { if engines.default_is_starting() { engines.open_default().await.map(drop) } else { Ok(()) } };
+            let opened = tokio::select! {
+                opened = opening => opened,
+                // It never ends.
+                () = supervisor::be_patient() => Ok(()),
+            };
             match opened {
-                Ok(()) => introduction.say(&engines),
+                Ok(()) => {
+                    introduction.say(&engines);
+                    supervisor::ready();
+                }
                 // Nobody listens any more when the daemon was told to stop meanwhile.
                 Err(error) => drop(gone.send(error)),
             }
         }
     });
+    let alive = tokio::spawn(supervisor::stay_alive());
     let mut failure = None;
-    #[allow(clippy::async_yields_async)] // Told to end, it says what would tell it to hurry.
-    let shutdown = async {
+    let stop = async {
         let failed = async {
             match fails.await {
                 Ok(error) => error,
@@ -109,19 +137,40 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
             () = signals.next() => {}
             error = failed => failure = Some(error),
         }
+        supervisor::stopping();
         app.drain();
-        // A second signal says that there is no more time.
-        async move { signals.next().await }
     };
-    let times = Times { headers: server.header_timeout, grace: server.grace };
-    serve(listeners, Door::new(&server).before(router(app.clone())), times, shutdown).await;
+    let mut ending = serve(listeners, Door::new(&server).before(router(app.clone())), server.terms, stop).await;
+    // A second signal says that there is no more time.
+    let hurried = tokio::select! {
+        done = ending.before(tokio::time::sleep(server.grace)) => (!done).then_some(false),
+        () = signals.next() => Some(true),
+    };
+    if let Some(hurried) = hurried {
+        let why = if hurried { "told to end at once" } else { "the time of grace is over" };
+        tracing::warn!("{why}; running answers are cut off");
+        app.end();
+        ending.before(tokio::time::sleep(LAST_WORDS)).await;
+    }
+    ending.cut_off().await;
+    let watch = tokio::spawn({
+        let journal = journal.clone();
+        async move {
+            if hurried != Some(true) {
+                signals.next().await;
+            }
+            leave_anyway(journal);
+        }
+    });
     opening.abort();
+    alive.abort();
     // Engines first: what still runs ends and is logged. Then the log, whole to its last line.
     tokio::task::spawn_blocking(move || {
         engines.close();
         journal.close();
     })
     .await?;
+    watch.abort();
     match failure {
         Some(error) => Err(anyhow::anyhow!("{error}")),
         None => {
@@ -133,6 +182,16 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Ends the process although something still holds it up, as a model does that is being loaded; the log is whole by then.
+fn leave_anyway(journal: Arc<Journal>) {
+    std::thread::spawn(move || {
+        std::thread::sleep(PATIENCE_IN_A_HURRY);
+        journal.close();
+        eprintln!("MiniVault was told to end at once, and has.");
+        std::process::exit(1);
+    });
 }
 
 /// What asks the daemon to end.
@@ -150,22 +209,26 @@ impl Signals {
     }
 }
 
-/// Listens on all addresses, if that is safe.
-async fn listen(server: &ServerSettings) -> anyhow::Result<Vec<Listener>> {
-    let mut listeners = Vec::with_capacity(server.listen.len());
-    for address in &server.listen {
-        let listener = Listener::bind(address)
-            .await
-            .map_err(|error| anyhow::anyhow!("{error}; choose another address with --listen or server.listen"))?;
-        if listener.is_remote() && server.keys.is_empty() && !server.allow_keyless {
-            anyhow::bail!(
-                "other machines can reach {address}, and there is no API key: set server.keys (MINIVAULTD_SERVER__KEYS in the environment), \
-                 or let everybody ask with --allow-keyless or server.allow_keyless"
-            );
+/// Listens on all addresses, or takes the sockets that somebody already listens on, if that is safe.
+async fn listen(server: &mut ServerSettings, mut inherited: ListenFd) -> anyhow::Result<Vec<Listener>> {
+    let tls = server.tls.as_ref().map(Tls::new).transpose()?;
+    let mut listeners = Listener::inherited(&mut inherited)?;
+    if listeners.is_empty() {
+        for address in &server.listen {
+            let listener = Listener::bind(address).await;
+            listeners.push(listener.map_err(|error| anyhow::anyhow!("{error}; choose another address with --listen or server.listen"))?);
         }
-        listeners.push(listener);
+    } else {
+        server.listen = listeners.iter().map(Listener::address).collect();
     }
-    Ok(listeners)
+    let safe = !server.keys.is_empty() || server.allow_keyless;
+    if let Some((_, address)) = listeners.iter().zip(&server.listen).find(|(listener, _)| listener.is_remote() && !safe) {
+        anyhow::bail!(
+            "other machines can reach {address}, and there is no API key: set server.keys (MINIVAULTD_SERVER__KEYS in the environment), \
+             or let everybody ask with --allow-keyless or server.allow_keyless"
+        );
+    }
+    Ok(listeners.into_iter().map(|listener| listener.with_tls(tls.clone())).collect())
 }
 
 /// How curl is told where to ask.

@@ -9,6 +9,7 @@ use minivault_engines::EngineError;
 use minivault_journal::JournalError;
 use minivault_wire::error::{ErrorBody, ErrorDetail};
 
+use crate::body::Pace;
 use crate::nearest::nearest;
 
 /// Characters of a stranger's word that are repeated to them.
@@ -165,9 +166,24 @@ impl ApiError {
         }
     }
 
-    /// The client took too long to send its body, in seconds.
-    pub fn too_slow(limit: u64) -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", format!("the body took longer than {limit} seconds, which is the limit"))
+    /// The headers are more, or longer, than the limit.
+    pub fn headers_too_large(message: &str) -> Self {
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", message)
+    }
+
+    /// The client sent so many bytes of its body in so much time.
+    pub fn too_slow(bytes: usize, time: Duration, pace: Pace) -> Self {
+        let (seconds, Pace { start, bytes_per_second }) = (time.as_secs_f64(), pace);
+        let message = format!(
+            "{bytes} bytes of the body came in {seconds:.1} seconds; the limit is {bytes_per_second} bytes a second after {:.1} seconds",
+            start.as_secs_f64()
+        );
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
+    }
+
+    /// The answer took longer than it may.
+    pub fn timeout(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message)
     }
 
     /// The same error about the field that this route calls differently.
@@ -188,6 +204,20 @@ impl ApiError {
     /// Whether the request was refused, for now or for good, and nothing that had begun failed.
     pub fn is_refusal(&self) -> bool {
         self.status.is_client_error() || [StatusCode::NOT_IMPLEMENTED, StatusCode::SERVICE_UNAVAILABLE].contains(&self.status)
+    }
+
+    /// The same, where too many requests wait, with what is known of how long they take.
+    #[must_use]
+    pub fn waiting(mut self, wait: Option<Duration>) -> Self {
+        if let (Some(wait), "overloaded") = (wait, self.code) {
+            self.retry_after = Some(wait.as_secs_f64().ceil() as u64);
+        }
+        self
+    }
+
+    /// Whether something took too long in here.
+    pub fn is_timeout(&self) -> bool {
+        self.status == StatusCode::GATEWAY_TIMEOUT
     }
 
     /// Seconds after which it may be tried again, where they are known.

@@ -12,6 +12,8 @@
 //! - [`normalized`]: a request as the log keeps it, and back
 //! - [`replay`]: interactions run again and compared
 //! - [`body`]: JSON bodies, and what is wrong with them
+//! - [`patience`], `throughput`: how long a request may take, and how fast engines are
+//! - `supervisor`: what systemd is told
 //! - `openapi`: `/openapi.json`, put together from what stands beside each route
 //!
 //! No model library is named here: engines come from the registry that [`run`] is given.
@@ -31,7 +33,10 @@ mod metrics;
 mod nearest;
 pub mod normalized;
 mod openapi;
+pub mod patience;
 pub mod replay;
 pub mod routes;
+mod supervisor;
+mod throughput;
 
 pub use daemon::run;

@@ -107,6 +107,7 @@ pub fn restore(object: &Map<String, Value>, prompt: &str) -> Result<GenerateRequ
         tool_choice: object.get("tool_choice").map_or(Ok(ToolChoice::Auto), tool_choice)?,
         deterministic: field(object, "deterministic")?.unwrap_or(false),
         parallel_tool_calls: field(object, "parallel_tool_calls")?.unwrap_or(true),
+        client: None,
         options: RequestOptions::deserialize(Value::Object(object.clone())).map_err(|cause| format!("its options: {cause}"))?,
     })
 }

@@ -168,6 +168,11 @@ const AT_THE_DOOR: &[Refusal] = &[
             None,
         )],
     },
+    Refusal {
+        status: 431,
+        description: "The headers are too many or too long",
+        examples: &[example("headers_too_large", "there are 120 headers; the limit is 100", None)],
+    },
 ];
 
 /// What every route but `/health` refuses before it is asked.
@@ -201,7 +206,11 @@ const UNREADABLE: &[Refusal] = &[
     Refusal {
         status: 408,
         description: "The body took too long",
-        examples: &[example("request_timeout", "the body took longer than 60 seconds, which is the limit", None)],
+        examples: &[example(
+            "request_timeout",
+            "512 bytes of the body came in 5.5 seconds; the limit is 1024 bytes a second after 5.0 seconds",
+            None,
+        )],
     },
     Refusal {
         status: 413,
@@ -397,7 +406,7 @@ mod tests {
         let document = document();
         let refusals = document["paths"]["/generate"]["post"]["responses"].as_object().unwrap();
         let statuses: Vec<&str> = refusals.keys().map(String::as_str).collect();
-        assert_eq!(statuses, ["200", "400", "401", "403", "404", "408", "413", "415", "429", "500", "501", "502", "503", "504"]);
+        assert_eq!(statuses, ["200", "400", "401", "403", "404", "408", "413", "415", "429", "431", "500", "501", "502", "503", "504"]);
         for (status, refusal) in refusals.iter().filter(|(status, _)| *status != "200") {
             let content = &refusal["content"]["application/json"];
             assert_eq!(content["schema"]["$ref"], "#/components/schemas/ErrorBody", "{status}");

@@ -112,15 +112,18 @@ pub enum FinishReason {
     Length,
     /// The model has called tools and waits for their answers.
     ToolCalls,
+    /// Its time was over. No engine ends so of its own; whoever waits for it does.
+    Timeout,
 }
 
 impl FinishReason {
-    /// `stop`, `length` or `tool_calls`, the words that OpenAI's API made standard.
+    /// `stop`, `length` or `tool_calls`, the words that OpenAI's API made standard, or `timeout`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::EndOfText | Self::StopString(_) => "stop",
             Self::Length => "length",
             Self::ToolCalls => "tool_calls",
+            Self::Timeout => "timeout",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is asked of an engine, and the checks that hold for every engine.
 
 use std::ops::Not;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -33,6 +34,8 @@ pub struct GenerateRequest {
     pub deterministic: bool,
     /// Whether it may call several at once.
     pub parallel_tool_calls: bool,
+    /// Who asks, where that is known: those that wait for a slot are served in turn. It changes no answer and isn't written down.
+    pub client: Option<Arc<str>>,
     /// What is wanted besides.
     pub options: RequestOptions,
 }
@@ -247,6 +250,7 @@ impl GenerateRequest {
             tool_choice: ToolChoice::Auto,
             deterministic: false,
             parallel_tool_calls: true,
+            client: None,
             options: RequestOptions::default(),
         }
     }

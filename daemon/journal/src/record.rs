@@ -124,6 +124,8 @@ pub enum Outcome {
     /// The model has called tools.
     #[serde(rename = "tool_calls")]
     ToolCalls,
+    /// Its time was over; what was said until then was the answer.
+    Timeout,
     /// The client left.
     Cancelled,
     /// The engine failed.

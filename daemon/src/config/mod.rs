@@ -40,7 +40,7 @@ pub use error::{ConfigError, Problem};
 pub use listen::Listen;
 pub use loading::{KeepAlive, LoadTime};
 pub use report::{Entry, Report};
-pub use settings::{EngineSettings, GenerationSettings, LogSettings, ServerSettings, Settings};
+pub use settings::{EngineSettings, GenerationSettings, LogSettings, ServerSettings, Settings, TlsFiles};
 
 use merged::Layer;
 

@@ -9,8 +9,11 @@ use minivault_engines::Opening;
 use minivault_engines::registry::Prepared;
 
 use super::{KeepAlive, Listen, LoadTime};
+use crate::body::Pace;
 use crate::door::keys::Key;
 use crate::door::origins::Origin;
+use crate::door::server::Terms;
+use crate::patience::Deadlines;
 
 /// The whole configuration, checked.
 #[derive(Debug)]
@@ -44,16 +47,33 @@ pub struct ServerSettings {
     pub allow_keyless: bool,
     /// Bytes a request's body may have.
     pub body_limit: usize,
+    /// How fast it must come.
+    pub pace: Pace,
     /// How long running answers may go on after the daemon was asked to stop.
     pub grace: Duration,
-    /// How long a client may take to send a request's head.
-    pub header_timeout: Duration,
     /// Bytes a prompt may have.
     pub max_prompt_bytes: usize,
+    /// Tokens that all answers to one request may have together, where there are several.
+    pub max_answer_tokens: usize,
+    /// How long a request may take.
+    pub deadlines: Deadlines,
+    /// What a connection may take.
+    pub terms: Terms,
+    /// Where TLS is spoken: with these.
+    pub tls: Option<TlsFiles>,
     /// Whether `/slots` tells which slots are in use.
     pub slots: bool,
     /// Whether each whole answer of `/chat/completions` tells its prompt and settings.
     pub verbose: bool,
+}
+
+/// What TLS takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificates, the server's own first; PEM.
+    pub cert: PathBuf,
+    /// The private key of the first one; PEM.
+    pub key: PathBuf,
 }
 
 /// The interaction log.

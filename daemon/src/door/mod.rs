@@ -3,12 +3,15 @@
 //! A page in a browser can reach a daemon on its own machine: by a form, by `fetch`, or by a name of its own that it points at 127.0.0.1.
 //! The first two tell their `Origin`, the last one its `Host`; both are looked at before anything else. Keys come next, where there are any.
 //!
-//! - [`listener`], [`server`]: sockets, and the accept loop
+//! - [`listener`], [`connection`], [`tls`]: sockets, and what comes in over them
+//! - [`server`]: the accept loop
+//! - [`headers`]: how many they may be
 //! - [`hosts`], [`origins`]: names that the daemon answers to, and pages that may ask it
 //! - [`keys`], [`limits`]: who may ask, and how much
 //! - `request_id`: a name for each request
 
-mod headers;
+pub mod connection;
+pub mod headers;
 pub mod hosts;
 pub mod keys;
 pub mod limits;
@@ -16,6 +19,7 @@ pub mod listener;
 pub mod origins;
 mod request_id;
 pub mod server;
+pub mod tls;
 
 use std::sync::Arc;
 
@@ -39,6 +43,7 @@ pub(crate) const OPEN: [&str; 2] = ["/health", "/v1/health"];
 /// What a request has to pass.
 #[derive(Debug)]
 pub struct Door {
+    headers: headers::Limits,
     hosts: Hosts,
     origins: Origins,
     keys: Keyring,
@@ -48,6 +53,7 @@ impl Door {
     /// As configured.
     pub fn new(settings: &ServerSettings) -> Self {
         Self {
+            headers: settings.terms.headers,
             hosts: Hosts::new(&settings.listen, &settings.hosts),
             origins: Origins::new(&settings.origins),
             keys: Keyring::new(settings.keys.clone()),
@@ -68,6 +74,7 @@ impl Door {
     }
 
     fn check(&self, request: &Request) -> Result<(), ApiError> {
+        self.headers.check(request)?;
         let host = self.hosts.check(request)?;
         self.origins.check(request.headers(), host)
     }

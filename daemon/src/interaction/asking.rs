@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use minivault_engines::{EngineError, GenerateRequest, Generation, TextEngine};
+use minivault_engines::{EngineError, GenerateRequest, Generation, MaxTokens, TextEngine};
 use serde_json::{Map, Value};
 
 use super::Interaction;
@@ -13,6 +13,7 @@ use crate::error::ApiError;
 use crate::lease::Lease;
 use crate::logging::Wish;
 use crate::normalized::normalize;
+use crate::patience::Patience;
 use crate::routes::App;
 
 /// Between two looks whether a full engine has room for the rest of a list of prompts.
@@ -36,6 +37,14 @@ pub struct Question {
     pub replay_of: Option<String>,
 }
 
+/// What all answers to one question have.
+#[derive(Clone)]
+struct With {
+    handle: Lease,
+    patience: Patience,
+    wish: Wish,
+}
+
 impl Interaction {
     /// Asks for one answer to one request.
     ///
@@ -57,8 +66,9 @@ impl Interaction {
             return Err(ApiError::draining());
         }
         requests.iter().try_for_each(GenerateRequest::check)?;
-        let wish = Wish::of_this_request();
-        let handle = app.engines.find(model.as_deref()).await?;
+        check_budget(&requests, choices, app.limits.answer_tokens)?;
+        let (wish, mut patience) = (Wish::of_this_request(), app.patience());
+        let handle = patience.wait_for(app.engines.find(model.as_deref())).await?;
         // That may have taken as long as a model takes to load.
         if app.is_draining() {
             return Err(ApiError::draining());
@@ -69,6 +79,7 @@ impl Interaction {
         for mut request in requests {
             // A replay's is its own in any case.
             request.sampling.seed = request.sampling.seed.or(app.generation.seed);
+            request.client.clone_from(&wish.key);
             let mut asked = normalize(&request);
             asked.extend(form.clone());
             let mut lines = Vec::with_capacity(choices);
@@ -80,18 +91,19 @@ impl Interaction {
                     Err(error) => return Err(end(error.into(), lines, begun).await),
                 }
             }
-            match ask(app, &*handle, &request, choices, !begun.is_empty()).await {
+            match patience.wait_for(ask(app, &*handle, &request, choices, !begun.is_empty())).await {
                 Ok(generations) => {
                     let together = generations.into_iter().zip(lines);
-                    begun.extend(together.map(|(generation, line)| Self::new(generation, line, handle.clone(), &about, wish.clone())));
+                    let with = With { handle: handle.clone(), patience: patience.clone(), wish: wish.clone() };
+                    begun.extend(together.map(|(generation, line)| Self::new(generation, line, &about, with.clone())));
                 }
-                Err(error) => return Err(end(error.into(), lines, begun).await),
+                Err(error) => return Err(end(error, lines, begun).await),
             }
         }
         Ok(begun)
     }
 
-    fn new(generation: Generation, mut line: Line, handle: Lease, about: &About, wish: Wish) -> Self {
+    fn new(generation: Generation, mut line: Line, about: &About, With { handle, patience, wish }: With) -> Self {
         let beginning = generation.beginning();
         line.begins(beginning);
         let (seed, prompt, prompt_tokens) = (beginning.seed, beginning.prompt_text.clone(), beginning.prompt_tokens.clone());
@@ -102,6 +114,7 @@ impl Interaction {
             unshown: Vec::new(),
             uncounted: 0,
             end: None,
+            patience,
             id: about.id.clone(),
             engine: Arc::clone(&about.engine),
             seed,
@@ -137,13 +150,31 @@ async fn ask(
     request: &GenerateRequest,
     choices: usize,
     goes_on: bool,
-) -> Result<Vec<Generation>, EngineError> {
+) -> Result<Vec<Generation>, ApiError> {
     loop {
         match engine.choices(request.clone(), choices).await {
             Err(EngineError::Busy { .. }) if goes_on && !app.is_draining() => tokio::time::sleep(LIST_GOES_ON_AFTER).await,
-            generations => return generations,
+            generations => {
+                return generations.map_err(|error| ApiError::from(error).waiting(app.metrics.throughput.wait(&engine.info().name)));
+            }
         }
     }
+}
+
+/// Refuses several answers that may be longer than the limit together.
+fn check_budget(requests: &[GenerateRequest], choices: usize, limit: usize) -> Result<(), ApiError> {
+    let answers = requests.len() * choices;
+    let most = requests.iter().map(|request| match request.max_tokens {
+        MaxTokens::Exactly(tokens) => tokens,
+        // Nobody has asked for so many.
+        MaxTokens::AtMost(_) | MaxTokens::Remaining => 0,
+    });
+    let tokens = most.fold(0, usize::saturating_add).saturating_mul(choices);
+    if answers > 1 && tokens > limit {
+        let message = format!("{answers} answers may have {tokens} tokens together; the limit is {limit}");
+        return Err(ApiError::invalid(Some("max_tokens"), message));
+    }
+    Ok(())
 }
 
 /// Ends all answers to a request of which one can't begin, and returns the error that is told.

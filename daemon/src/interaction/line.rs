@@ -137,6 +137,12 @@ impl Line {
         self.open.as_ref().map_or(&[], |(_, record)| &record.response_token_ids)
     }
 
+    /// What it took so far.
+    pub fn usage(&self) -> Usage {
+        let told = self.open.as_ref().map(|(_, record)| record.usage).unwrap_or_default();
+        Usage { prompt_tokens: told.prompt_tokens, completion_tokens: told.completion_tokens, cached_tokens: told.cached_tokens }
+    }
+
     /// Nothing is to be told of it: it was refused.
     pub fn forget(&mut self) {
         self.open = None;

@@ -8,12 +8,9 @@ mod line;
 
 use std::sync::Arc;
 
-use futures_util::StreamExt;
 use minivault_engines::chat::ToolCall;
 use minivault_engines::generation::{Finish, FinishReason};
-use minivault_engines::{
-    EngineError, EngineInfo, Generation, Prompt, PromptProgress, TextEngine, TextEvent, Token, TokenId, ToolCallPiece,
-};
+use minivault_engines::{EngineInfo, Generation, Prompt, PromptProgress, TextEngine, TextEvent, Token, TokenId, ToolCallPiece};
 use minivault_journal::Outcome;
 
 pub use asking::Question;
@@ -21,6 +18,7 @@ pub use asking::Question;
 use crate::error::ApiError;
 use crate::lease::Lease;
 use crate::logging::Wish;
+use crate::patience::{Patience, Waited};
 use line::{End, Line};
 
 /// A generation under way.
@@ -35,6 +33,8 @@ pub struct Interaction {
     uncounted: usize,
     /// The end, when the last tokens had to be told first.
     end: Option<Finish>,
+    /// How long it may still take.
+    patience: Patience,
     /// The request's name; of several answers the log has it with each one's place behind it.
     pub id: String,
     /// The engine that answers.
@@ -107,7 +107,14 @@ impl Interaction {
             return self.finish(finish).await;
         }
         loop {
-            let event = self.generation.next().await.unwrap_or(Err(EngineError::Stopped));
+            let event = match self.patience.next(&mut self.generation).await {
+                Waited::Event(event) => event,
+                Waited::Late => Ok(TextEvent::Finished(Finish::new(FinishReason::Timeout, self.line.usage()))),
+                Waited::GivenUp(error) => {
+                    self.fail(&error).await?;
+                    return Err(error);
+                }
+            };
             match event {
                 Ok(TextEvent::Text { text, tokens }) => {
                     self.line.add(self.generation.came_at(), &text, &tokens);
@@ -181,6 +188,7 @@ impl Interaction {
         let outcome = match finish.reason {
             FinishReason::Length => Outcome::Length,
             FinishReason::ToolCalls => Outcome::ToolCalls,
+            FinishReason::Timeout => Outcome::Timeout,
             FinishReason::EndOfText | FinishReason::StopString(_) => Outcome::Stop,
         };
         self.close(End { outcome, status: 200, error: None, usage: Some(finish.usage), at: self.generation.came_at() }).await?;

@@ -22,6 +22,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::engine_table::EngineTable;
 use crate::routes::App;
+use crate::throughput::Throughput;
 use state::Scraped;
 
 /// Seconds to the first token.
@@ -46,6 +47,8 @@ pub struct Metrics {
     first_token: Times,
     next_token: Times,
     duration: Times,
+    /// How fast engines get done.
+    pub throughput: Throughput,
 }
 
 type Times = Family<EngineLabels, Histogram, fn() -> Histogram>;
@@ -85,6 +88,7 @@ impl Metrics {
             first_token: times(|| Histogram::new(FIRST_TOKEN)),
             next_token: times(|| Histogram::new(NEXT_TOKEN)),
             duration: times(|| Histogram::new(DURATION)),
+            throughput: Throughput::default(),
             registry: Registry::default(),
         };
         registry.register("build", "The daemon's version", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
@@ -135,11 +139,13 @@ impl Metrics {
             Outcome::Stop => "stop",
             Outcome::Length => "length",
             Outcome::ToolCalls => "tool_calls",
+            Outcome::Timeout => "timeout",
             Outcome::Cancelled => "cancelled",
             Outcome::Error => "error",
         };
         let labels = EngineLabels { engine: record.model.clone() };
         let answer = AnswerLabels { engine: record.model.clone(), route: record.endpoint.clone(), outcome };
+        self.throughput.note(&record.model);
         self.answers.get_or_create(&answer).inc();
         self.prompt_tokens.get_or_create(&labels).inc_by(record.usage.prompt_tokens as u64);
         self.cached_tokens.get_or_create(&labels).inc_by(record.usage.cached_tokens as u64);

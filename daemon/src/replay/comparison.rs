@@ -60,10 +60,14 @@ impl Vocabulary {
 impl Comparison {
     /// Compares. What the recorded answer lacks because it was cut off is no difference.
     pub async fn of(engine: &dyn TextEngine, record: &Record, answered: &Answered, vocabulary: Vocabulary) -> Self {
-        let cut_off = matches!(record.finish_reason, Outcome::Cancelled | Outcome::Error);
+        let cut_off = matches!(record.finish_reason, Outcome::Cancelled | Outcome::Error | Outcome::Timeout);
         let mut notes = Vec::new();
         if cut_off {
-            let how = if record.finish_reason == Outcome::Error { "ended by an error" } else { "cancelled" };
+            let how = match record.finish_reason {
+                Outcome::Error => "ended by an error",
+                Outcome::Timeout => "ended when its time was over",
+                _ => "cancelled",
+            };
             notes.push(format!(
                 "the recorded answer was {how} after {} tokens; it is compared up to there",
                 record.response_token_ids.len()

@@ -17,18 +17,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use minivault_engines::GenerateRequest;
 use minivault_journal::Journal;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::body::Pace;
 use crate::config::GenerationSettings;
 use crate::engine_table::EngineTable;
 use crate::error::ApiError;
 use crate::logging;
 use crate::metrics::{self, Metrics};
 use crate::openapi;
+use crate::patience::{Deadlines, Patience};
 
 /// Requests that read the log at once; a search through a long one keeps a core busy.
 const READERS: usize = 2;
@@ -58,15 +60,22 @@ pub struct Shared {
     /// What `/metrics` tells.
     pub metrics: Arc<Metrics>,
     draining: AtomicBool,
+    ending: watch::Sender<bool>,
 }
 
-/// What a request may hold, in bytes.
+/// What a request may hold and ask for, and how long it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// A body.
+    /// Bytes of a body.
     pub body: usize,
-    /// A prompt.
+    /// Bytes of a prompt.
     pub prompt: usize,
+    /// How fast a body must come.
+    pub pace: Pace,
+    /// Tokens that all answers to one request may have together, where there are several.
+    pub answer_tokens: usize,
+    /// How long a request may take.
+    pub deadlines: Deadlines,
 }
 
 /// What the routes of llama.cpp's server tell.
@@ -94,7 +103,8 @@ impl App {
         let draining = AtomicBool::new(false);
         let tells = Tells { slots: true, verbose: false };
         let metrics = Arc::new(Metrics::new(&engines, &journal));
-        Self(Arc::new(Shared { engines, journal, generation, limits, readers, allow_log_off: false, tells, started, metrics, draining }))
+        let (allow_log_off, ending) = (false, watch::Sender::new(false));
+        Self(Arc::new(Shared { engines, journal, generation, limits, readers, allow_log_off, tells, started, metrics, draining, ending }))
     }
 
     /// Whether requests may ask to be left out of the log; before anybody else has it.
@@ -123,6 +133,17 @@ impl App {
     /// Whether new work is refused.
     pub fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on nothing is waited for: what is under way ends with an error.
+    pub fn end(&self) {
+        self.drain();
+        self.0.ending.send_replace(true);
+    }
+
+    /// What a request that begins now may take.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience::new(self.limits.deadlines, self.0.ending.subscribe())
     }
 
     /// Refuses a prompt before it is encoded.

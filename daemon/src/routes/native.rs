@@ -144,6 +144,7 @@ fn question(app: &App, endpoint: &'static str, body: GenerateBody) -> Result<(Qu
         tool_choice: ToolChoice::Auto,
         deterministic: body.deterministic.unwrap_or(false),
         parallel_tool_calls: true,
+        client: None,
         options: RequestOptions { ignore_eos: defaults.ignore_eos, ..RequestOptions::default() },
     };
     let form = [("echo".to_owned(), body.echo.unwrap_or(false).into())].into_iter().collect();

@@ -5,6 +5,8 @@ mod support;
 
 mod chat;
 mod completions;
+mod connections;
+mod deadlines;
 mod door;
 mod embeddings;
 mod forms;

@@ -9,9 +9,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
+use minivault_daemon::body::Pace;
 use minivault_daemon::config::{EngineSettings, GenerationSettings, KeepAlive, Listen, LoadTime, ServerSettings};
 use minivault_daemon::door::Door;
+use minivault_daemon::door::headers::Limits as HeaderLimits;
+use minivault_daemon::door::server::Terms;
 use minivault_daemon::engine_table::EngineTable;
+use minivault_daemon::patience::Deadlines;
 use minivault_daemon::routes::{App, Limits, Tells, router};
 use minivault_engines::testkit::{Script, ScriptedBackend};
 use minivault_engines::{Engines, Opening};
@@ -118,7 +122,7 @@ impl Daemon {
             seed: None,
             ignore_eos: false,
         };
-        let limits = Limits { body: 10_000, prompt: 5_000 };
+        let limits = limits();
         let app = App::new(Arc::new(EngineTable::new(default, settings).with_aliases(aliases)), journal, generation, limits);
         Self { router: Door::new(&server_settings()).before(router(app.clone())), app, folder }
     }
@@ -126,6 +130,13 @@ impl Daemon {
     /// The same one, with another door.
     pub fn behind(self, settings: &ServerSettings) -> Self {
         Self { router: Door::new(settings).before(router(self.app.clone())), ..self }
+    }
+
+    /// The same one, with other limits for requests.
+    pub fn limited(self, limits: Limits) -> Self {
+        let Self { app, folder, .. } = self;
+        let app = App::new(app.engines.clone(), app.journal.clone(), app.generation.clone(), limits);
+        Self { router: Door::new(&server_settings()).before(router(app.clone())), app, folder }
     }
 
     /// As a client on this machine would.
@@ -168,6 +179,12 @@ impl Daemon {
     }
 }
 
+/// What requests may hold.
+pub fn limits() -> Limits {
+    let pace = Pace { start: PATIENCE, bytes_per_second: 1 };
+    Limits { body: 10_000, prompt: 5_000, pace, answer_tokens: 10_000, deadlines: Deadlines::default() }
+}
+
 /// `[server]` with nothing in it.
 pub fn server_settings() -> ServerSettings {
     ServerSettings {
@@ -177,9 +194,13 @@ pub fn server_settings() -> ServerSettings {
         keys: Vec::new(),
         allow_keyless: false,
         body_limit: 10_000,
-        grace: PATIENCE,
-        header_timeout: PATIENCE,
+        pace: Pace { start: PATIENCE, bytes_per_second: 1 },
         max_prompt_bytes: 5_000,
+        max_answer_tokens: 10_000,
+        deadlines: Deadlines::default(),
+        grace: PATIENCE,
+        terms: Terms { head: PATIENCE, write: PATIENCE, connections: 100, headers: HeaderLimits { count: 20, bytes: 2000 } },
+        tls: None,
         slots: true,
         verbose: false,
     }

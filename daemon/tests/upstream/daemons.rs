@@ -1,12 +1,11 @@
 //! Another minivaultd as the upstream: in this process, on a real socket.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use minivault_daemon::config::Listen;
 use minivault_daemon::door::listener::Listener;
-use minivault_daemon::door::server::{Times, serve};
+use minivault_daemon::door::server::serve;
 use minivault_engines::testkit::conformance::{Subject, check};
 use minivault_engines::testkit::{Gate, Script};
 use minivault_engines::{Engines, GenerateRequest, MaxTokens, Sampling};
@@ -15,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::support::{Daemon, Engine, events_of, settings_with};
+use crate::support::{Daemon, Engine, events_of, server_settings, settings_with};
 use crate::{open, settings};
 
 /// A daemon that listens.
@@ -32,13 +31,11 @@ impl Listening {
         let listener = Listener::bind(&Listen::Tcp("127.0.0.1:0".into())).await.unwrap();
         let url = format!("{listener}/v1");
         let (stop, stopped) = oneshot::channel::<()>();
-        #[allow(clippy::async_yields_async)] // First the end, and then when to hurry.
-        let shutdown = async {
-            let _ = stopped.await;
-            std::future::pending()
-        };
-        let times = Times { headers: Duration::from_secs(10), grace: Duration::ZERO };
-        let task = tokio::spawn(serve(vec![listener], daemon.router.clone(), times, shutdown));
+        let router = daemon.router.clone();
+        let task = tokio::spawn(async move {
+            let stop = async { drop(stopped.await) };
+            serve(vec![listener], router, server_settings().terms, stop).await.cut_off().await;
+        });
         Self { daemon, url, stop: Some(stop), task }
     }
 

@@ -81,6 +81,7 @@ impl Front {
             tool_choice,
             deterministic,
             parallel_tool_calls,
+            client,
             options,
         } = request;
         let alone = deterministic && self.info.determinism == Determinism::Serial;
@@ -120,6 +121,8 @@ impl Front {
                 matcher: matcher.clone(),
                 family,
                 alone,
+                client: client.clone(),
+                events,
                 options,
                 events: sender,
                 permit,

@@ -13,6 +13,7 @@ use super::reading::ReadJob;
 use super::sequence::{Progress, Sequence};
 use super::serve::{EmbedJob, Job, Shared};
 use super::slots::{Seat, Slots};
+use super::turns::Turns;
 use crate::error::EngineError;
 use crate::model::{Feed, Limits, Logits, Model, Rows, Slot, Vocabulary};
 use crate::text_engine::Embedding;
@@ -24,7 +25,9 @@ pub(super) struct Batch {
     vocabulary: Arc<dyn Vocabulary>,
     jobs: mpsc::Receiver<Job>,
     shared: Arc<Shared>,
+    /// In the order of their turns, and of their arrival within one.
     waiting: VecDeque<Sequence>,
+    turns: Turns,
     embeddings: VecDeque<EmbedJob>,
     readings: VecDeque<ReadJob>,
     /// Counts what arrived.
@@ -60,6 +63,7 @@ impl Batch {
             jobs,
             shared,
             waiting: VecDeque::new(),
+            turns: Turns::default(),
             embeddings: VecDeque::new(),
             readings: VecDeque::new(),
             arrivals: 0,
@@ -156,8 +160,13 @@ impl Batch {
         self.arrivals += 1;
         match job {
             Job::Generate(mut sequences) => {
-                sequences.iter_mut().for_each(|sequence| sequence.arrival = self.arrivals);
-                self.waiting.extend(sequences);
+                let client = sequences.first().and_then(|sequence| sequence.client().cloned());
+                let turn = self.turns.next(client, sequences.len());
+                let place = self.waiting.partition_point(|waiting| waiting.turn <= turn);
+                for (index, mut sequence) in sequences.drain(..).enumerate() {
+                    (sequence.arrival, sequence.turn) = (self.arrivals, turn);
+                    self.waiting.insert(place + index, sequence);
+                }
             }
             Job::Embed(job) => self.embeddings.push_back(job),
             Job::Read(job) => self.readings.push_back(ReadJob { arrival: self.arrivals, ..*job }),
@@ -175,7 +184,7 @@ impl Batch {
         }
     }
 
-    /// Gives free slots to those that wait, first come, first served, texts that are only read among them; behind one that must be alone
+    /// Gives free slots to those that wait, client by client and first come, first served, texts that are only read among them; behind one that must be alone
     /// all others wait. Of several answers to one request the first reads the prompt; slots are kept for the others meanwhile.
     fn join(&mut self, model: &mut dyn Model) {
         let mut place = 0;
@@ -193,6 +202,7 @@ impl Batch {
             let Some(mut sequence) = self.waiting.remove(place) else { return };
             let running = self.running.iter().map(|running| (running.slot, running.sequence.fed()));
             let Some(Seat { slot, cached }) = self.slots.take(sequence.findable(), running, model) else { return };
+            self.turns.begun(sequence.turn);
             sequence.begin_at(cached);
             self.shared.count_wait(sequence.asked_at.elapsed());
             self.running.push(Running { slot, sequence, progress: Progress::More });

@@ -2,7 +2,7 @@
 //!
 //! A request passes [`admission`] on the caller's side, where all that can refuse it is done and [`rendering`] makes tokens of its prompt, and then waits for a slot. [`forms`] knows what
 //! form its answer must have. The engine's thread ([`serve`]) runs [`batch`]: step after step, the next tokens of all [`sequence`]s side by side, as [`plan`] shares the step
-//! out among them. [`family`] lets several answers to one request share their prompt. [`slots`] remembers what earlier sequences left in
+//! out among them. [`turns`] says whose turn it is where several clients wait. [`family`] lets several answers to one request share their prompt. [`slots`] remembers what earlier sequences left in
 //! the model's cache, [`draft`] guesses at tokens to be verified, [`masks`] computes beside a step which tokens a grammar allows after it.
 
 mod admission;
@@ -18,6 +18,7 @@ mod scoring;
 mod sequence;
 mod serve;
 mod slots;
+mod turns;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;

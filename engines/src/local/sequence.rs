@@ -1,5 +1,6 @@
 //! One request while it is computed: what it still has to feed, what it has said, whom it tells.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -19,6 +20,10 @@ pub(super) struct Sequence {
     tokens: Vec<TokenId>,
     /// Which one of all that came it is.
     pub arrival: u64,
+    /// When it is its client's turn; see [`super::turns::Turns`].
+    pub turn: u64,
+    /// Who asks.
+    client: Option<Arc<str>>,
     /// When it came.
     pub asked_at: Instant,
     /// How many of `tokens` are draft.
@@ -65,6 +70,7 @@ pub(super) struct Assignment {
     pub family: Option<Family>,
     /// Whether nothing else may be computed beside it.
     pub alone: bool,
+    pub client: Option<Arc<str>>,
     pub options: RequestOptions,
     /// Room for `max_tokens + 2` events, and where progress is told for one more than the prompt has tokens.
     pub events: EventSender,
@@ -87,8 +93,22 @@ pub(super) enum Progress {
 impl Sequence {
     /// A sequence of which the model has seen nothing.
     pub fn new(assignment: Assignment) -> Self {
-        let Assignment { prompt, max_tokens, sampling, seed, stop, logprobs, matcher, speculation, family, alone, options, events, permit } =
-            assignment;
+        let Assignment {
+            prompt,
+            max_tokens,
+            sampling,
+            seed,
+            stop,
+            logprobs,
+            matcher,
+            speculation,
+            family,
+            alone,
+            client,
+            options,
+            events,
+            permit,
+        } = assignment;
         Self {
             prompt_tokens: prompt.len(),
             sampler: Sampler::new(sampling, seed, &prompt).telling_the_draw(options.logprobs_of_draw),
@@ -96,6 +116,8 @@ impl Sequence {
             lent: false,
             tokens: prompt,
             arrival: 0,
+            turn: 0,
+            client,
             asked_at: Instant::now(),
             drafted: 0,
             fed: 0,
@@ -112,6 +134,11 @@ impl Sequence {
             events,
             permit: Some(permit),
         }
+    }
+
+    /// Who asks.
+    pub fn client(&self) -> Option<&Arc<str>> {
+        self.client.as_ref()
     }
 
     /// What knows its form, if that is prescribed and the tokens allowed next are still to be computed. It is needed back before the next

@@ -138,6 +138,7 @@ impl Chunk {
                 addition.finish = Some(match (reason.as_str(), stopped_by) {
                     ("length", _) => FinishReason::Length,
                     ("tool_calls", _) => FinishReason::ToolCalls,
+                    ("timeout", _) => FinishReason::Timeout,
                     (_, Some(stop)) => FinishReason::StopString(stop.to_owned()),
                     _ => FinishReason::EndOfText,
                 });

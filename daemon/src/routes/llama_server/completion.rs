@@ -223,6 +223,7 @@ async fn question(app: &App, body: CompletionBody, left_aside: &LeftAside) -> Re
         tool_choice: ToolChoice::None,
         deterministic: body.deterministic.unwrap_or(false),
         parallel_tool_calls: true,
+        client: None,
         options,
     };
     let question = Question {

@@ -33,7 +33,7 @@ pub(in crate::routes) fn answer(
     let (stop_type, stopping_word) = match reason {
         FinishReason::EndOfText | FinishReason::ToolCalls => ("eos", String::new()),
         FinishReason::StopString(stop) => ("word", stop),
-        FinishReason::Length => ("limit", String::new()),
+        FinishReason::Length | FinishReason::Timeout => ("limit", String::new()),
     };
     let mut settings = settings.clone();
     settings["seed"] = interaction.seed.into();

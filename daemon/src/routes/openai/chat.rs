@@ -259,6 +259,7 @@ pub(in crate::routes) fn request(app: &App, body: ChatBody) -> Result<GenerateRe
         tool_choice: tools::choice(body.tool_choice)?,
         deterministic: body.deterministic.unwrap_or(false),
         parallel_tool_calls: body.parallel_tool_calls.unwrap_or(true),
+        client: None,
         options,
     })
 }

@@ -230,6 +230,7 @@ fn question(app: &App, body: CompletionBody, left_aside: &LeftAside) -> Result<(
         tool_choice: ToolChoice::None,
         deterministic: body.deterministic.unwrap_or(false),
         parallel_tool_calls: true,
+        client: None,
         options: RequestOptions { ignore_eos: body.ignore_eos.unwrap_or(false), ..RequestOptions::default() },
     };
     let mut form = for_the_log(body.stream, body.user, body.metadata, left_aside);

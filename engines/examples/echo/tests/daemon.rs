@@ -194,7 +194,7 @@ fn sigterm_lets_running_streams_finish() {
 #[test]
 fn after_the_time_of_grace_streams_are_cut_off_and_logged() {
     let mut daemon = Daemon::start("engine = \"parrot\"\n[server]\ngrace = 0.1");
-    let _streams = [1, 2, 3].map(|_| daemon.send("POST", "/stream-generate", &json!({"prompt": "abc", "max_tokens": 4000}).to_string()));
+    let streams = [1, 2, 3].map(|_| daemon.send("POST", "/stream-generate", &json!({"prompt": "abc", "max_tokens": 4000}).to_string()));
     let first = daemon.client(&["status"]);
     assert_eq!(first.status.code(), Some(0));
     while !String::from_utf8_lossy(&daemon.client(&["models", "--json"]).stdout).contains("\"queued\":1") {}
@@ -202,7 +202,12 @@ fn after_the_time_of_grace_streams_are_cut_off_and_logged() {
     assert_eq!(daemon.ended(), 0);
     let log = daemon.log(3);
     assert_eq!(log.len(), 3, "two that ran and one that waited");
-    assert!(log.iter().all(|line| line["finish_reason"] == "cancelled"));
+    assert!(log.iter().all(|line| line["finish_reason"] == "error" && line["status"] == 503), "{log:?}");
+    for mut stream in streams {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("event: error") && answer.contains("\"code\":\"draining\""), "{answer}");
+    }
 }
 
 #[test]
@@ -220,12 +225,17 @@ fn every_acknowledged_answer_survives_kill_9() {
 #[test]
 fn a_second_signal_ends_the_time_of_grace() {
     let mut daemon = Daemon::start("engine = \"parrot\"\n[server]\ngrace = 3600");
-    let _stream = daemon.stream(&json!({"prompt": "abc", "max_tokens": 4000}));
+    let mut stream = daemon.stream(&json!({"prompt": "abc", "max_tokens": 4000}));
     daemon.signal(Signal::TERM);
     while TcpStream::connect(&daemon.address).is_ok() {}
+    let second = Instant::now();
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended(), 0);
-    assert_eq!(daemon.log(1)[0]["finish_reason"], "cancelled");
+    assert!(second.elapsed() < Duration::from_secs(2), "{:?}", second.elapsed());
+    assert_eq!(daemon.log(1)[0]["finish_reason"], "error");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("event: error"), "{rest}");
 }
 
 #[test]
@@ -383,4 +393,90 @@ fn a_foreign_host_is_refused_and_a_key_asked_for_on_the_wire() {
     let answer = daemon.client(&["generate", "--no-stream", "--key", "sk-secret", "--max-tokens", "1", "abc"]);
     assert_eq!(answer.status.code(), Some(0), "{answer:?}");
     assert_eq!(daemon.log(1)[0]["key"], "ada");
+}
+
+/// A socket as systemd has one for those that it starts, and the folder that it lies in.
+fn supervisor() -> (TempDir, std::os::unix::net::UnixDatagram) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = std::os::unix::net::UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    (folder, socket)
+}
+
+#[test]
+fn a_supervisor_is_told_when_the_daemon_is_ready_that_it_is_alive_and_when_it_stops() {
+    let (folder, socket) = supervisor();
+    std::fs::write(folder.path().join("config.toml"), format!("{PARROT}\n[engines.parrot]\nbackend = \"echo\"\n")).unwrap();
+    let mut command = command(folder.path(), &["--listen", "127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", folder.path().join("notify")).env("WATCHDOG_USEC", "100000");
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    let hears = |expected: &str| {
+        let mut buffer = [0; 256];
+        loop {
+            let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("nobody said {expected}: {error}"));
+            if String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == expected) {
+                return;
+            }
+        }
+    };
+    hears("READY=1");
+    for _ in 0..3 {
+        hears("WATCHDOG=1");
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    hears("STOPPING=1");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_socket_that_somebody_listens_on_already_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    // What the file says is left aside then.
+    let configuration = format!("{PARROT}\n[server]\nlisten = \"192.0.2.1:1\"\n[engines.parrot]\nbackend = \"echo\"\n");
+    std::fs::write(folder.path().join("config.toml"), configuration).unwrap();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap().to_string();
+    let path = folder.path().join("a.sock");
+    let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    // Sockets are 3 and 4, as systemd hands them over; a shell is what moves them there.
+    let script =
+        format!("exec 3<&0 4<&1 0</dev/null 1>/dev/null; LISTEN_FDS=2 LISTEN_PID=$$ exec {}", env!("CARGO_BIN_EXE_minivault-echo"));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]).current_dir(folder.path()).stdin(std::os::fd::OwnedFd::from(tcp)).stdout(std::os::fd::OwnedFd::from(unix));
+    let mut child = shell.stderr(Stdio::piped()).spawn().unwrap();
+    drop(shell);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let first = lines.find(|line| line.contains("listens on")).unwrap();
+    assert!(first.contains(&address) && first.contains("a.sock"), "{first}");
+    let health = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let streams: [Box<dyn Stream>; 2] =
+        [Box::new(TcpStream::connect(&address).unwrap()), Box::new(std::os::unix::net::UnixStream::connect(&path).unwrap())];
+    for mut stream in streams {
+        stream.write_all(health).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(path.exists(), "it is another's");
+}
+
+#[test]
+fn a_daemon_that_is_told_to_end_while_a_model_loads_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    // A model that takes for ever to come: a pipe that nobody writes to.
+    assert!(Command::new("mkfifo").arg(folder.path().join("model.gguf")).status().unwrap().success());
+    let configuration = "engine = \"slow\"\n[engines.slow]\nbackend = [\"llama-cpp\", \"candle\"]\nmodel = \"./model.gguf\"\n";
+    std::fs::write(folder.path().join("config.toml"), configuration).unwrap();
+    let mut child = command(folder.path(), &["--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    lines.find(|line| line.contains("listens on")).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let start = Instant::now();
+    // Two of a kind could become one on the way.
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    child.wait().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }

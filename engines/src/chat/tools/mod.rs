@@ -137,7 +137,7 @@ fn told(event: Result<TextEvent>, reader: &mut ToolCallReader) -> Vec<Result<Tex
         }
         Ok(TextEvent::Finished(mut finish)) => {
             let mut events: Vec<_> = reader.finish().into_iter().map(Piece::into_event).map(Ok).collect();
-            if reader.calls() > 0 && finish.reason != FinishReason::Length {
+            if reader.calls() > 0 && !matches!(finish.reason, FinishReason::Length | FinishReason::Timeout) {
                 finish.reason = FinishReason::ToolCalls;
             }
             events.push(Ok(TextEvent::Finished(finish)));
