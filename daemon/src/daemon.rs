@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
+use minivault_engines::isolated::LOG_TARGET;
 use minivault_engines::{Engines, TextEngine};
 use minivault_journal::{Journal, Recording};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{Arguments, Command};
 use crate::config::{self, Listen, Loaded, LogSettings, Settings};
+use crate::engine_process;
 use crate::engine_table::EngineTable;
 use crate::eval;
 use crate::listener::Listener;
@@ -24,7 +27,11 @@ use crate::server::{Times, serve};
 #[allow(clippy::needless_pass_by_value)] // It takes what it serves with.
 pub fn run(engines: Engines) -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    if let Some(Command::Engine { .. }) = arguments.command {
+        return engine_process::run(&engines);
+    }
+    // What an engine's process wrote has passed its own filter.
+    let filter = diagnostics().add_directive(format!("{LOG_TARGET}=trace").parse().expect("a target and a level are a directive"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -42,6 +49,11 @@ pub fn run(engines: Engines) -> ExitCode {
     }
 }
 
+/// What is told on stderr.
+pub(crate) fn diagnostics() -> EnvFilter {
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into())
+}
+
 async fn obey(engines: &Engines, arguments: Arguments) -> anyhow::Result<()> {
     let source = arguments.source().context("the working directory can't be told")?;
     let Loaded { settings, report } = config::load(engines, source)?;
@@ -53,7 +65,9 @@ async fn obey(engines: &Engines, arguments: Arguments) -> anyhow::Result<()> {
                 println!("{}", path.display());
             }
         }
-        Some(Command::Eval(arguments)) => eval::run(settings.engines, &arguments).await?,
+        Some(Command::Eval(arguments)) => eval::run(engine_process::apart(settings.engines)?, &arguments).await?,
+        // It is another program's beginning.
+        Some(Command::Engine { .. }) => {}
         None => live(settings).await?,
     }
     Ok(())
@@ -68,7 +82,7 @@ async fn live(settings: Settings) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("{error}; choose another address with --listen or server.listen"))?;
     let kept = in_words(&log);
     let journal = Arc::new(Journal::open(&log.path, &log.options)?);
-    let engines = Arc::new(EngineTable::new(engine, engines).with_aliases(aliases));
+    let engines = Arc::new(EngineTable::new(engine, engine_process::apart(engines)?).with_aliases(aliases));
     let limits = Limits { body: server.body_limit, prompt: server.max_prompt_bytes };
     let app = App::new(engines.clone(), journal.clone(), generation, limits).with_log_off_allowed(log.allow_off);
     let (version, default) = (env!("CARGO_PKG_VERSION"), engines.default_name());

@@ -5,6 +5,7 @@
 //! gives the answer the form that its client expects. Every refusal takes its status and body from [`error`].
 //!
 //! - [`arguments`], [`config`]: the command line and the configuration
+//! - `engine_process`: engines in processes of their own
 //! - [`daemon`]: opens everything, serves, and closes everything in order
 //! - [`eval`]: `minivaultd eval`, what an engine makes of a text
 //! - [`listener`]: TCP and Unix sockets
@@ -20,6 +21,7 @@ pub mod arguments;
 pub mod body;
 pub mod config;
 pub mod daemon;
+mod engine_process;
 pub mod engine_table;
 pub mod error;
 pub mod eval;
