@@ -82,8 +82,8 @@ impl Supervisor {
                 if self.shared.report_opening(Err(EngineError::Unavailable(failed.clone()))) {
                     return false;
                 }
+                self.shared.set_phase(Phase::Failed(failed.clone()));
                 tracing::error!(engine = self.shared.name, "{failed}");
-                self.shared.set_phase(Phase::Failed(failed));
             }
             if !self.shared.sleep_until(then) {
                 return false;
