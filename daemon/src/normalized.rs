@@ -22,6 +22,8 @@ pub fn normalize(request: &GenerateRequest) -> Map<String, Value> {
         deterministic,
         parallel_tool_calls,
         options,
+        // Whose it was stands beside it, by the key's name.
+        client: _,
     } = request;
     let mut object = Map::new();
     match prompt {

@@ -21,6 +21,7 @@ pub struct Listener {
 enum Socket {
     Tcp(TcpListener),
     /// Its file goes when this is dropped; an inherited one is another's.
+    #[allow(dead_code)] // The file is kept for its end alone.
     Unix(UnixListener, PathBuf, Option<SocketFile>),
 }
 

@@ -122,9 +122,8 @@ impl Front {
                 family,
                 alone,
                 client: client.clone(),
-                events,
-                options,
                 events: sender,
+                options,
                 permit,
             }));
             generations.push(match &calls {
