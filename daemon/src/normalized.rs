@@ -205,6 +205,7 @@ mod tests {
                     deterministic,
                     parallel_tool_calls,
                     options,
+                    client: None,
                 }
             },
         )
