@@ -40,7 +40,7 @@ const PARAMETERS: [&str; 10] = ["limit", "before", "after", "grep", "regex", "si
     params(
         ("limit" = Option<usize>, Query, description = "Lines of a page, 1 to 1000; 100 if left out"),
         ("before" = Option<i64>, Query, description = "Only lines with a smaller `seq`, or before the place that `x-minivault-next` told"),
-        ("after" = Option<u64>, Query, description = "Only lines with a greater `seq`"),
+        ("after" = Option<i64>, Query, description = "Only lines with a greater `seq`"),
         ("grep" = Option<String>, Query, description = "Text that stands in the prompt or the answer"),
         ("regex" = Option<bool>, Query, description = "Whether `grep` is a regular expression"),
         ("since" = Option<String>, Query, description = "Only requests that arrived then or later, as 2026-11-25T10:15:00Z"),
@@ -175,7 +175,7 @@ impl Asked {
             match &*name {
                 "limit" => asked.limit = number(&name, &value)?,
                 "before" => filter.before = Some(number(&name, &value)?),
-                "after" => filter.after = Some(number(&name, &value)?),
+                "after" => filter.after = Some(number::<i64>(&name, &value)?.max(0).unsigned_abs()),
                 "grep" => text = Some(value.into_owned()),
                 "regex" => is_expression = parsed(&name, &value, "true or false")?,
                 "since" => filter.since = Some(parsed(&name, &value, "a time as 2026-11-25T10:15:00Z")?),

@@ -159,8 +159,8 @@ pub struct CompletionChoice {
 pub struct CompletionLogprobs {
     /// Their text; one whose bytes are no whole character is written as `bytes:\xf0\x9f`.
     pub tokens: Vec<String>,
-    /// The natural logarithms of their probabilities; `null` for the first token of a prompt, which follows nothing.
-    pub token_logprobs: Vec<Option<f32>>,
+    /// The natural logarithms of their probabilities; 0 for the first token of a prompt, which follows nothing.
+    pub token_logprobs: Vec<f32>,
     /// The likeliest tokens at their places and the token itself; `null` where none were asked for or nothing is known.
     pub top_logprobs: Option<Vec<Option<BTreeMap<String, f32>>>>,
     /// Where each begins in the choice's text, in characters.

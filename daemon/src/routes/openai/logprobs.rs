@@ -8,6 +8,10 @@ use minivault_wire::completions::CompletionLogprobs;
 /// What stands for the logarithm of no probability at all, which JSON can't write; OpenAI's number.
 pub(in crate::routes) const NEVER: f32 = -9999.0;
 
+/// What stands for a prompt's first token, which follows nothing: OpenAI's clients read numbers alone here, and with it the sum is what the
+/// rest has.
+const FOLLOWS_NOTHING: f32 = 0.0;
+
 /// In the shape of chats.
 pub(super) fn of_chat(tokens: &[Token]) -> ChatLogprobs {
     let top = |alternative: &Alternative| TopLogprob {
@@ -45,8 +49,7 @@ impl Offsets {
                 }));
             }
             logprobs.tokens.push(text);
-            // A prompt's first token follows nothing, so nothing is known of it.
-            logprobs.token_logprobs.push(token.logprob.map(|logprob| logprob.max(NEVER)));
+            logprobs.token_logprobs.push(token.logprob.unwrap_or(FOLLOWS_NOTHING).max(NEVER));
             logprobs.text_offset.push(self.characters);
             self.characters += self.whole.push(&token.bytes).chars().count();
         }
