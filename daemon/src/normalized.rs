@@ -22,6 +22,7 @@ pub fn normalize(request: &GenerateRequest) -> Map<String, Value> {
         deterministic,
         parallel_tool_calls,
         options,
+        client: _,
     } = request;
     let mut object = Map::new();
     match prompt {

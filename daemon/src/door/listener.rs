@@ -20,8 +20,12 @@ pub struct Listener {
 
 enum Socket {
     Tcp(TcpListener),
-    /// Its file goes when this is dropped; an inherited one is another's.
-    Unix(UnixListener, PathBuf, Option<SocketFile>),
+    Unix {
+        listener: UnixListener,
+        path: PathBuf,
+        /// It goes when this is dropped; an inherited one is another's.
+        _file: Option<SocketFile>,
+    },
 }
 
 /// A socket's file, removed at the end.
@@ -47,7 +51,7 @@ impl Listener {
             Listen::Unix(path) => {
                 remove_stale(path).await;
                 let listener = UnixListener::bind(path).map_err(|error| named(error, &path.display()))?;
-                Socket::Unix(listener, path.clone(), Some(SocketFile(path.clone())))
+                Socket::Unix { listener, path: path.clone(), _file: Some(SocketFile(path.clone())) }
             }
         };
         Ok(Self { socket, tls: None })
@@ -72,7 +76,7 @@ impl Listener {
                     let Some(listener) = sockets.take_unix_listener(index).map_err(unusable)? else { continue };
                     listener.set_nonblocking(true)?;
                     let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
-                    Socket::Unix(UnixListener::from_std(listener)?, path, None)
+                    Socket::Unix { listener: UnixListener::from_std(listener)?, path, _file: None }
                 }
             };
             listeners.push(Self { socket, tls: None });
@@ -90,7 +94,7 @@ impl Listener {
     pub fn address(&self) -> Listen {
         match &self.socket {
             Socket::Tcp(listener) => Listen::Tcp(listener.local_addr().map(|address| address.to_string()).unwrap_or_default()),
-            Socket::Unix(_, path, _) => Listen::Unix(path.clone()),
+            Socket::Unix { path, .. } => Listen::Unix(path.clone()),
         }
     }
 
@@ -98,7 +102,7 @@ impl Listener {
     pub fn is_remote(&self) -> bool {
         match &self.socket {
             Socket::Tcp(listener) => !listener.local_addr().is_ok_and(|address| address.ip().is_loopback()),
-            Socket::Unix(..) => false,
+            Socket::Unix { .. } => false,
         }
     }
 
@@ -114,7 +118,7 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Ok(Arrival { raw: Raw::Tcp(stream), tls: self.tls.clone() })
             }
-            Socket::Unix(listener, ..) => Ok(Arrival { raw: Raw::Unix(listener.accept().await?.0), tls: None }),
+            Socket::Unix { listener, .. } => Ok(Arrival { raw: Raw::Unix(listener.accept().await?.0), tls: None }),
         }
     }
 }

@@ -91,7 +91,8 @@ async fn at_the_end_of_the_daemon_answers_under_way_end_with_an_error() {
     let chat = daemon.post("/v1/chat/completions", &json!({"messages": [{"role": "user", "content": "x"}], "stream": true})).await;
     let mut body = stream.into_body().into_data_stream();
     body.next().await.unwrap().unwrap();
-    let (whole, ()) = tokio::join!(daemon.ask("/generate", &json!({"prompt": "x"})), async {
+    let asked = json!({"prompt": "x"});
+    let (whole, ()) = tokio::join!(daemon.ask("/generate", &asked), async {
         tokio::time::sleep(SOON).await;
         daemon.app.end();
     });

@@ -122,7 +122,6 @@ impl Front {
                 family,
                 alone,
                 client: client.clone(),
-                events,
                 options,
                 events: sender,
                 permit,

@@ -38,6 +38,7 @@ impl Question {
             deterministic: _,
             parallel_tool_calls,
             options: _,
+            client: _,
         } = request;
         let mut body = extra.clone();
         let mut put = |key: &str, value: Value| drop(body.insert(key.to_owned(), value));
