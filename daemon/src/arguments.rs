@@ -47,6 +47,12 @@ pub enum Command {
     /// Measure how well an engine predicts a text, and how far it is from a reference
     #[command(after_help = EVALUATION)]
     Eval(EvalArguments),
+    /// Be an engine's process; the daemon starts it
+    #[command(hide = true)]
+    Engine {
+        /// The engine, for lists of processes
+        name: String,
+    },
 }
 
 /// What `minivaultd eval` is told.
@@ -135,6 +141,12 @@ mod tests {
         let named = Some(Command::Pull { engine: Some("smollm2".into()) });
         assert_eq!(pull("minivaultd pull smollm2"), Ok((None, named.clone())));
         assert_eq!(pull("minivaultd pull smollm2 --engine mine"), Ok((Some("mine".into()), named)));
+    }
+
+    #[test]
+    fn the_command_of_engines_is_not_shown() {
+        assert_eq!(parse("minivaultd engine mine").map(|arguments| arguments.command), Ok(Some(Command::Engine { name: "mine".into() })));
+        assert!(!Arguments::command().render_long_help().to_string().contains("engine's process"));
     }
 
     #[test]

@@ -8,9 +8,11 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use listenfd::ListenFd;
+use minivault_engines::isolated::LOG_TARGET;
 use minivault_engines::{Engines, TextEngine};
 use minivault_journal::{Journal, Recording};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{Arguments, Command};
 use crate::config::{self, Listen, Loaded, LogSettings, ServerSettings, Settings};
@@ -18,6 +20,7 @@ use crate::door::Door;
 use crate::door::listener::Listener;
 use crate::door::server::serve;
 use crate::door::tls::Tls;
+use crate::engine_process;
 use crate::engine_table::EngineTable;
 use crate::eval;
 use crate::routes::{App, Limits, Tells, router};
@@ -36,7 +39,11 @@ pub fn run(engines: Engines) -> ExitCode {
     // It changes the environment, so it comes before there are threads.
     let inherited = ListenFd::from_env();
     let arguments = Arguments::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    if let Some(Command::Engine { .. }) = arguments.command {
+        return engine_process::run(&engines);
+    }
+    // What an engine's process wrote has passed its own filter.
+    let filter = diagnostics().add_directive(format!("{LOG_TARGET}=trace").parse().expect("a target and a level are a directive"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -57,6 +64,11 @@ pub fn run(engines: Engines) -> ExitCode {
     }
 }
 
+/// What is told on stderr.
+pub(crate) fn diagnostics() -> EnvFilter {
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into())
+}
+
 async fn obey(engines: &Engines, arguments: Arguments, inherited: ListenFd) -> anyhow::Result<()> {
     let source = arguments.source().context("the working directory can't be told")?;
     let Loaded { settings, report } = config::load(engines, source)?;
@@ -68,7 +80,9 @@ async fn obey(engines: &Engines, arguments: Arguments, inherited: ListenFd) -> a
                 println!("{}", path.display());
             }
         }
-        Some(Command::Eval(arguments)) => eval::run(settings.engines, &arguments).await?,
+        Some(Command::Eval(arguments)) => eval::run(engine_process::apart(settings.engines)?, &arguments).await?,
+        // It is another program's beginning.
+        Some(Command::Engine { .. }) => {}
         None => live(settings, inherited).await?,
     }
     Ok(())
@@ -81,7 +95,7 @@ async fn live(settings: Settings, inherited: ListenFd) -> anyhow::Result<()> {
     let listeners = listen(&mut server, inherited).await?;
     let kept = in_words(&log);
     let journal = Arc::new(Journal::open(&log.path, &log.options)?);
-    let engines = Arc::new(EngineTable::new(engine, engines).with_aliases(aliases));
+    let engines = Arc::new(EngineTable::new(engine, engine_process::apart(engines)?).with_aliases(aliases));
     let limits = Limits {
         body: server.body_limit,
         prompt: server.max_prompt_bytes,

@@ -84,7 +84,7 @@ impl EngineTable {
     /// A table of engines, none of them open. `default` must be one of them; the configuration's check has seen to that.
     pub fn new(default: String, engines: BTreeMap<String, EngineSettings>) -> Self {
         let entry = |(name, settings): (String, EngineSettings)| {
-            let EngineSettings { backend, fallback, load, keep_alive, tags, load_timeout, prepared, opening } = settings;
+            let EngineSettings { backend, fallback, load, keep_alive, tags, load_timeout, prepared, opening, .. } = settings;
             let load = load.unwrap_or(if name == default { LoadTime::Startup } else { LoadTime::FirstUse });
             let entry = Entry {
                 name: name.clone(),
@@ -177,8 +177,8 @@ impl EngineTable {
         futures_util::future::join_all(others.map(|entry| self.open(&entry.name))).await;
     }
 
-    /// The engine that answers a request for `name`. One that isn't open yet is opened, and the request waits for it; one that loads
-    /// when the daemon starts is waited for by nobody.
+    /// The engine that answers a request for `name`. One that isn't open yet is opened, and the request waits for it, as it does for one whose
+    /// process is started anew; one that loads when the daemon starts is waited for by nobody.
     ///
     /// # Errors
     /// Unknown, still loading, or not to be had.
@@ -187,18 +187,28 @@ impl EngineTable {
         let Some(entry) = self.entries.get(name) else { return Err(ApiError::unknown_model(name, &[])) };
         // Counted before the phase is looked at: from here on neither it nor whatever stands in for it is unloaded.
         let uses = self.with_fallbacks(entry).map(|entry| Use::begin(entry.clone())).collect();
-        match &*entry.phase.borrow() {
-            Phase::Ready(engine) | Phase::Replaced { by: engine, .. } if !has_failed(&**engine) => {
-                return Ok(Lease::new(engine.clone(), name, uses));
+        let phase = entry.phase.borrow().clone();
+        let returning = match phase {
+            Phase::Ready(engine) | Phase::Replaced { by: engine, .. } if !is_lost(&*engine) => {
+                if engine.health().state != State::Loading {
+                    return Ok(Lease::new(engine, name, uses));
+                }
+                Some(engine)
             }
             Phase::Idle | Phase::Loading if entry.is_starting() => return Err(ApiError::loading(name)),
             Phase::Closed => return Err(ApiError::draining()),
-            _ => {}
-        }
+            _ => None,
+        };
         let _waiting = Waiting::join(entry).ok_or_else(|| {
             ApiError::overloaded(format!("model `{name}` is loading and {WAITING_FOR_A_LOAD} requests wait for it, which is the limit"))
         })?;
-        let opening = tokio::time::timeout(entry.load_timeout, self.open(name));
+        let opened = async {
+            match returning {
+                Some(engine) => engine.ready().await.map(|()| engine),
+                None => self.open(name).await,
+            }
+        };
+        let opening = tokio::time::timeout(entry.load_timeout, opened);
         let engine = opening.await.map_err(|_| ApiError::loading(name))?.map_err(ApiError::from)?;
         Ok(Lease::new(engine, name, uses))
     }
@@ -253,7 +263,7 @@ impl EngineTable {
                 let starts = match phase {
                     Phase::Idle | Phase::Failed(_) => true,
                     // A model that panicked is loaded anew.
-                    Phase::Ready(engine) | Phase::Replaced { by: engine, .. } => has_failed(&**engine),
+                    Phase::Ready(engine) | Phase::Replaced { by: engine, .. } => is_lost(&**engine),
                     Phase::Loading | Phase::Closed => false,
                 };
                 if starts {
@@ -344,8 +354,9 @@ impl Entry {
     }
 }
 
-fn has_failed(engine: &dyn TextEngine) -> bool {
-    matches!(engine.health().state, State::Failed(_))
+/// Whether it will never answer again.
+fn is_lost(engine: &dyn TextEngine) -> bool {
+    matches!(engine.health().state, State::Failed(_)) && !engine.recovers()
 }
 
 /// One request that waits for an engine to load.

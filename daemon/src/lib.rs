@@ -5,6 +5,7 @@
 //! gives the answer the form that its client expects. Every refusal takes its status and body from [`error`].
 //!
 //! - [`arguments`], [`config`]: the command line and the configuration
+//! - `engine_process`: engines in processes of their own
 //! - [`daemon`]: opens everything, serves, and closes everything in order
 //! - [`door`]: sockets, hosts, origins and keys, before any route
 //! - [`eval`]: `minivaultd eval`, what an engine makes of a text
@@ -23,6 +24,7 @@ pub mod body;
 pub mod config;
 pub mod daemon;
 pub mod door;
+mod engine_process;
 pub mod engine_table;
 pub mod error;
 pub mod eval;

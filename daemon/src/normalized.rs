@@ -22,6 +22,7 @@ pub fn normalize(request: &GenerateRequest) -> Map<String, Value> {
         deterministic,
         parallel_tool_calls,
         options,
+        // Whose it was stands beside it, by the key's name.
         client: _,
     } = request;
     let mut object = Map::new();
@@ -204,6 +205,7 @@ mod tests {
                     deterministic,
                     parallel_tool_calls,
                     options,
+                    client: None,
                 }
             },
         )

@@ -38,6 +38,8 @@ fn settings(engines: &Engines, backend: &str, table: impl Into<Value>) -> Engine
         load: None,
         keep_alive: KeepAlive::Forever,
         tags: Vec::new(),
+        isolate: false,
+        memory_limit: None,
         load_timeout: Duration::from_secs(60),
         prepared: engines.prepare(backend, &table.into()).unwrap().unwrap(),
         opening: Opening { name: backend.into(), ..Opening::default() },

@@ -9,6 +9,7 @@
 //! - [`registry`]: backends by name, those of this crate and those of others
 //! - [`model`]: the seam for local engines
 //! - [`local`]: admission, the engine's thread, continuous batching
+//! - `isolated`: engines in a process of their own (Unix)
 //! - [`meter`]: what an engine's steps have been
 //! - [`threads`], [`turn`]: how many threads compute, and whose turn it is
 //! - [`decoding`]: sampling, stop strings, whole characters, answers of a given form
@@ -31,6 +32,8 @@ pub mod generation;
 pub mod gguf;
 pub mod gpt2;
 pub mod hub;
+#[cfg(unix)]
+pub mod isolated;
 #[cfg(feature = "llama-cpp")]
 pub mod llama;
 pub mod local;

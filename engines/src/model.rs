@@ -141,6 +141,11 @@ impl Logits {
         &mut self.data[start..end]
     }
 
+    /// Logits in each row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows

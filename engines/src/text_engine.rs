@@ -22,6 +22,19 @@ pub trait TextEngine: Send + Sync {
     /// How it is at this moment.
     fn health(&self) -> Health;
 
+    /// Whether it comes back by itself once it has failed; another one has to be opened anew.
+    fn recovers(&self) -> bool {
+        false
+    }
+
+    /// Waits while it is on its way back.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] if it isn't.
+    async fn ready(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Begins a generation. It never waits for the model: a request that can't be served is refused here, before any text.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use figment::value::{Dict, Tag, Value};
-use minivault_engines::registry::why_absent;
+use minivault_engines::registry::{Prepared, why_absent};
 use minivault_engines::{Engines, Opening};
 use serde::Deserialize;
 
@@ -16,7 +16,10 @@ use super::settings::EngineSettings;
 use crate::nearest::nearest;
 
 /// The keys that every engine's table has, whatever its backend.
-const SHARED_KEYS: [&str; 6] = ["backend", "fallback", "load", "load_timeout", "keep_alive", "tags"];
+const SHARED_KEYS: [&str; 8] = ["backend", "fallback", "load", "load_timeout", "keep_alive", "tags", "isolate", "memory_limit"];
+
+/// Bytes that an engine's process may be limited to at least: with less it wouldn't start.
+const LEAST_MEMORY: u64 = 32 << 20;
 
 /// What they say, as it is written.
 #[derive(Deserialize)]
@@ -28,6 +31,8 @@ struct SharedTable {
     keep_alive: Option<KeepAlive>,
     #[serde(default)]
     tags: Vec<String>,
+    isolate: Option<bool>,
+    memory_limit: Option<u64>,
 }
 
 /// The backend, or several of which the first that this daemon has is taken.
@@ -149,11 +154,24 @@ fn engine(engines: &Engines, checker: &mut Checker<'_>, name: &str, table: &mut 
         None
     });
     let load_timeout = read.as_ref().and_then(|read| checker.wait(&key("load_timeout"), &shared, read.load_timeout));
+    let isolate = read.as_ref().and_then(|read| read.isolate).or(prepared.as_ref().map(Prepared::may_end_the_process));
+    if let Some(bytes) = read.as_ref().and_then(|read| read.memory_limit) {
+        let value = shared.get("memory_limit")?;
+        if bytes < LEAST_MEMORY {
+            checker.refuse(&key("memory_limit"), value, &format!("it must be {LEAST_MEMORY} bytes or more"));
+        } else if isolate == Some(false) {
+            checker.refuse(
+                &key("memory_limit"),
+                value,
+                "it limits a process of the engine's own, and there is none without `isolate = true`",
+            );
+        }
+    }
     let base = own.get("model").or_else(|| shared.get("backend")).map(|value| checker.merged.base(value).to_owned());
     table.extend(shared);
     table.extend(own);
     let backend = choice?.ok()?.to_owned();
-    let SharedTable { fallback, load, keep_alive, tags, .. } = read?;
+    let SharedTable { fallback, load, keep_alive, tags, memory_limit, .. } = read?;
     Some(EngineSettings {
         backend,
         // An empty one takes a default or a file's fallback away again.
@@ -162,6 +180,8 @@ fn engine(engines: &Engines, checker: &mut Checker<'_>, name: &str, table: &mut 
         keep_alive: keep_alive.unwrap_or(KeepAlive::Forever),
         tags,
         load_timeout: load_timeout?,
+        isolate: isolate?,
+        memory_limit,
         prepared: prepared?,
         opening: Opening { name: name.to_owned(), base: base? },
     })

@@ -122,6 +122,10 @@ pub struct EngineSettings {
     pub tags: Vec<String>,
     /// How long requests wait for the engine to load.
     pub load_timeout: Duration,
+    /// Whether it gets a process of its own.
+    pub isolate: bool,
+    /// Bytes of memory that this process may have.
+    pub memory_limit: Option<u64>,
     /// The backend with its own checked configuration.
     pub prepared: Prepared,
     /// What the backend is told besides.
@@ -138,6 +142,8 @@ impl fmt::Debug for EngineSettings {
             .field("keep_alive", &self.keep_alive)
             .field("tags", &self.tags)
             .field("load_timeout", &self.load_timeout)
+            .field("isolate", &self.isolate)
+            .field("memory_limit", &self.memory_limit)
             .field("opening", &self.opening)
             .finish_non_exhaustive()
     }

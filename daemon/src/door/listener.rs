@@ -20,12 +20,9 @@ pub struct Listener {
 
 enum Socket {
     Tcp(TcpListener),
-    Unix {
-        listener: UnixListener,
-        path: PathBuf,
-        /// It goes when this is dropped; an inherited one is another's.
-        _file: Option<SocketFile>,
-    },
+    /// Its file goes when this is dropped; an inherited one is another's.
+    #[allow(dead_code)] // The file is kept for its end alone.
+    Unix(UnixListener, PathBuf, Option<SocketFile>),
 }
 
 /// A socket's file, removed at the end.
@@ -51,7 +48,7 @@ impl Listener {
             Listen::Unix(path) => {
                 remove_stale(path).await;
                 let listener = UnixListener::bind(path).map_err(|error| named(error, &path.display()))?;
-                Socket::Unix { listener, path: path.clone(), _file: Some(SocketFile(path.clone())) }
+                Socket::Unix(listener, path.clone(), Some(SocketFile(path.clone())))
             }
         };
         Ok(Self { socket, tls: None })
@@ -76,7 +73,7 @@ impl Listener {
                     let Some(listener) = sockets.take_unix_listener(index).map_err(unusable)? else { continue };
                     listener.set_nonblocking(true)?;
                     let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
-                    Socket::Unix { listener: UnixListener::from_std(listener)?, path, _file: None }
+                    Socket::Unix(UnixListener::from_std(listener)?, path, None)
                 }
             };
             listeners.push(Self { socket, tls: None });
@@ -94,7 +91,7 @@ impl Listener {
     pub fn address(&self) -> Listen {
         match &self.socket {
             Socket::Tcp(listener) => Listen::Tcp(listener.local_addr().map(|address| address.to_string()).unwrap_or_default()),
-            Socket::Unix { path, .. } => Listen::Unix(path.clone()),
+            Socket::Unix(_, path, _) => Listen::Unix(path.clone()),
         }
     }
 
@@ -102,7 +99,7 @@ impl Listener {
     pub fn is_remote(&self) -> bool {
         match &self.socket {
             Socket::Tcp(listener) => !listener.local_addr().is_ok_and(|address| address.ip().is_loopback()),
-            Socket::Unix { .. } => false,
+            Socket::Unix(..) => false,
         }
     }
 
@@ -118,7 +115,7 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Ok(Arrival { raw: Raw::Tcp(stream), tls: self.tls.clone() })
             }
-            Socket::Unix { listener, .. } => Ok(Arrival { raw: Raw::Unix(listener.accept().await?.0), tls: None }),
+            Socket::Unix(listener, ..) => Ok(Arrival { raw: Raw::Unix(listener.accept().await?.0), tls: None }),
         }
     }
 }

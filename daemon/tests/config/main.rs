@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod aliases;
+mod anything;
 mod committed;
 mod engines;
 mod keys;

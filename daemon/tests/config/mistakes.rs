@@ -27,7 +27,7 @@ fn a_key_like_no_other_gets_the_list_of_keys() {
     let keys = "allow_off, compress, keep_bytes, keep_segments, on_failure, path, queue, record, redact, rotate_age, rotate_bytes, sync";
     Setup::file("[log]\nverbose = true\n").refused(&[&format!("config.toml:2:1: [log] has no key `verbose`; its keys are: {keys}")]);
     Setup::file("[engines.smollm2]\nx = 1\n").refused(&["config.toml:2:1: [engines.smollm2] has no key `x`; its keys are: \
-         backend, context, fallback, keep_alive, load, load_timeout, model, sha256, tags, wheel"]);
+         backend, context, fallback, isolate, keep_alive, load, load_timeout, memory_limit, model, sha256, tags, wheel"]);
     Setup::file("colour = 1\n").refused(&[
         "config.toml:1:1: there is no key `colour`; there are: aliases, built_in_engines, engine, engines, generation, log, server",
     ]);

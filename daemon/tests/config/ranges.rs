@@ -26,6 +26,9 @@ fn sizes_and_times_have_limits() {
     refused("log", "on_failure", "\"maybe\"", "it must be one of closed, open");
     refused("log", "record", "\"some\"", "it must be one of full, hash, meta, off");
     refused("log", "redact", "[\"a(\"]", "one isn't a regular expression: unclosed group");
+    refused("engines.distilgpt2", "memory_limit", "4096", "it must be 33554432 bytes or more");
+    let needless = "it limits a process of the engine's own, and there is none without `isolate = true`";
+    refused("engines.distilgpt2", "memory_limit", "4294967296", needless);
     refused("engines.distilgpt2", "load_timeout", "0", "it must be over 0 and at most 86400 seconds");
     refused("engines.distilgpt2", "load", "\"later\"", "it must be one of startup, first_use");
     let expected = "it must be seconds, a duration like \"5m\" or \"1h30m\" of at most a year, or -1 for ever";

@@ -14,7 +14,7 @@ fn without_any_source_the_defaults_hold() {
     assert_eq!(settings.server.body_limit, 4 * 1024 * 1024);
     assert_eq!(settings.server.max_prompt_bytes, 1024 * 1024);
     assert_eq!(settings.server.grace, Duration::from_secs(10));
-    assert_eq!(settings.server.header_timeout, Duration::from_secs(5));
+    assert_eq!(settings.server.terms.head, Duration::from_secs(5));
     assert_eq!(settings.log.options.places, 1024);
     let generation = &settings.generation;
     assert_eq!((generation.max_tokens, generation.temperature, generation.top_k), (100, 1.0, 50));

@@ -20,4 +20,5 @@ mod native;
 mod refusals;
 mod replay;
 mod reports;
+mod strangers;
 mod tokens;

@@ -226,6 +226,8 @@ pub fn settings_with(engines: &Engines, backend: &str, name: &str, table: &Value
         load: None,
         keep_alive: KeepAlive::Forever,
         tags: Vec::new(),
+        isolate: false,
+        memory_limit: None,
         load_timeout: PATIENCE,
         prepared: engines.prepare(backend, &table).unwrap().unwrap(),
         opening: Opening { name: name.into(), ..Opening::default() },

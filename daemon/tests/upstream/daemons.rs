@@ -1,6 +1,7 @@
 //! Another minivaultd as the upstream: in this process, on a real socket.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use minivault_daemon::config::Listen;

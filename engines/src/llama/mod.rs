@@ -45,6 +45,14 @@ impl Backend for LlamaCpp {
         config.check()
     }
 
+    fn may_end_the_process(&self) -> bool {
+        true
+    }
+
+    fn check_machine(&self) -> Result<()> {
+        processor::check_instructions()
+    }
+
     async fn fetch(&self, opening: &Opening, config: &LlamaConfig) -> Result<Vec<PathBuf>> {
         Ok(vec![find(opening, config).await?.path])
     }

@@ -122,8 +122,8 @@ impl Front {
                 family,
                 alone,
                 client: client.clone(),
-                options,
                 events: sender,
+                options,
                 permit,
             }));
             generations.push(match &calls {

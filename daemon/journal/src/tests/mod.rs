@@ -1,5 +1,6 @@
 //! What a log promises, on disks that fail and processes that die.
 
+mod damage;
 mod failures;
 mod faulty;
 mod kills;

@@ -1,6 +1,8 @@
 //! The daemon as a process, on an engine that is slow on purpose: signals, sockets, clients that leave, and the real client.
 #![allow(clippy::unwrap_used)]
 
+mod isolated;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -26,10 +28,17 @@ struct Daemon {
 impl Daemon {
     /// Starts with this configuration, and waits until it is ready.
     fn start(configuration: &str) -> Self {
+        Self::start_as(configuration, |_| {})
+    }
+
+    /// The same, with more said of its process.
+    fn start_as(configuration: &str, change: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let configuration = format!("{configuration}\n[engines.parrot]\nbackend = \"echo\"\nslots = 2\nqueue = 4\npace = 5\n");
         std::fs::write(folder.path().join("config.toml"), configuration).unwrap();
-        let mut child = command(folder.path(), &["--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut command = command(folder.path(), &["--listen", "127.0.0.1:0"]);
+        change(&mut command);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let (sender, said) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
