@@ -95,13 +95,17 @@ fn the_daemon_is_asked_page_by_page() {
 #[test]
 fn what_follows_is_printed_as_it_comes() {
     let lines = lines(3);
-    let pages = vec![page(&lines[..1], None), page(&lines[..1], None), page(&[lines[2].clone(), lines[1].clone()], None)];
+    // The newest of all lines says how far is looked; then the wanted ones up to there.
+    let newest = [page(&lines[..1], None), page(&lines[2..], None)];
+    let wanted = [page(&lines[..1], None), page(&[lines[2].clone(), lines[1].clone()], None)];
+    let pages = newest.into_iter().zip(wanted).flat_map(|(newest, wanted)| [newest, wanted]).collect();
     let daemon = Daemon::answering(pages);
-    let output = run(&daemon.url, &["logs", "--follow", "--json"]);
+    let output = run(&daemon.url, &["logs", "--follow", "--json", "--model", "m"]);
     // Then nobody answers any more.
     check(&output, 3, &format!("{}\n{}\n{}\n", lines[0], lines[1], lines[2]), "no daemon answers");
-    let asked: Vec<String> = (0..3).map(|_| daemon.request().line).collect();
-    assert_eq!(asked[2], "GET /interactions?after=1&limit=500 HTTP/1.1", "{asked:?}");
+    let asked: Vec<String> = (0..4).map(|_| daemon.request().line).collect();
+    assert_eq!(asked[2], "GET /interactions?after=1&limit=1 HTTP/1.1", "{asked:?}");
+    assert_eq!(asked[3], "GET /interactions?model=m&before=4&after=1&limit=500 HTTP/1.1", "{asked:?}");
 }
 
 #[test]
