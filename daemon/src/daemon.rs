@@ -28,8 +28,8 @@ use crate::supervisor;
 
 /// How long answers that are cut off have to say so.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// How long engines and the log may take to close once there is no more time; with the time above it stays under two seconds.
-const PATIENCE_IN_A_HURRY: Duration = Duration::from_millis(1000);
+/// How long everything may take to close once there is no more time; with the time above it stays under two seconds.
+const PATIENCE_IN_A_HURRY: Duration = Duration::from_millis(1300);
 
 /// Runs the daemon with these backends, as the command line and the configuration say, to its end.
 ///
@@ -156,26 +156,26 @@ async fn live(settings: Settings, inherited: ListenFd) -> anyhow::Result<()> {
     };
     let mut ending = serve(listeners, Door::new(&server).before(router(app.clone())), server.terms, stop).await;
     // A second signal says that there is no more time.
-    let hurried = tokio::select! {
-        done = ending.before(tokio::time::sleep(server.grace)) => (!done).then_some(false),
-        () = signals.next() => Some(true),
+    let (hurry, hurried) = tokio::sync::oneshot::channel();
+    tokio::spawn({
+        let journal = journal.clone();
+        async move {
+            signals.next().await;
+            leave_anyway(journal);
+            // Whoever waited may have come to the end meanwhile.
+            let _ = hurry.send(());
+        }
+    });
+    let in_time = tokio::select! {
+        in_time = ending.before(tokio::time::sleep(server.grace)) => in_time,
+        _ = hurried => false,
     };
-    if let Some(hurried) = hurried {
-        let why = if hurried { "told to end at once" } else { "the time of grace is over" };
-        tracing::warn!("{why}; running answers are cut off");
+    if !in_time {
+        tracing::warn!("there is no more time; running answers are cut off");
         app.end();
         ending.before(tokio::time::sleep(LAST_WORDS)).await;
     }
     ending.cut_off().await;
-    let watch = tokio::spawn({
-        let journal = journal.clone();
-        async move {
-            if hurried != Some(true) {
-                signals.next().await;
-            }
-            leave_anyway(journal);
-        }
-    });
     opening.abort();
     alive.abort();
     // Engines first: what still runs ends and is logged. Then the log, whole to its last line.
@@ -184,7 +184,6 @@ async fn live(settings: Settings, inherited: ListenFd) -> anyhow::Result<()> {
         journal.close();
     })
     .await?;
-    watch.abort();
     match failure {
         Some(error) => Err(anyhow::anyhow!("{error}")),
         None => {
@@ -198,12 +197,17 @@ async fn live(settings: Settings, inherited: ListenFd) -> anyhow::Result<()> {
     }
 }
 
-/// Ends the process although something still holds it up, as a model does that is being loaded; the log is whole by then.
+/// Ends the process in time although something may still hold it up, as a model does that is being loaded, or a disk.
 fn leave_anyway(journal: Arc<Journal>) {
     std::thread::spawn(move || {
         std::thread::sleep(PATIENCE_IN_A_HURRY);
-        journal.close();
-        eprintln!("MiniVault was told to end at once, and has.");
+        let (closed, whole) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            journal.close();
+            closed.send(())
+        });
+        let whole = whole.recv_timeout(LAST_WORDS).is_ok();
+        eprintln!("MiniVault was told to end at once, and has{}.", if whole { "" } else { "; the log wasn't closed" });
         std::process::exit(1);
     });
 }
