@@ -30,7 +30,7 @@ async fn an_answer_whose_time_is_over_is_what_was_said_until_then() {
         let (gate, daemon) = gated(Deadlines { request: Some(SOON), ..Deadlines::default() }).await;
         gate.allow(3);
         let most = if path == "/completion" { "n_predict" } else { "max_tokens" };
-        let (status, answer) = daemon.ask(path, &json!({"prompt": "x", most: 20})).await;
+        let (status, answer) = daemon.ask(path, &json!({"prompt": "x", most: 20, "temperature": 0})).await;
         assert_eq!(status, 200, "{path} {answer}");
         let (text, reason) = match path {
             "/generate" => (&answer["response"], &answer["finish_reason"]),
@@ -158,9 +158,12 @@ async fn clients_that_wait_are_served_in_turn() {
         assert_eq!(response.status(), 200);
         answers.push(response);
     }
+    // A line is written when its answer has been read, so each has a reader that waits for it.
+    let mut readers = tokio::task::JoinSet::new();
+    answers.into_iter().for_each(|answer| drop(readers.spawn(text_of(answer))));
+    tokio::time::sleep(SOON).await;
     gate.open();
-    // Side by side: a line is written when its answer has been read.
-    futures_util::future::join_all(answers.into_iter().map(text_of)).await;
+    readers.join_all().await;
     let order: Vec<_> = daemon.log_of(6).await.iter().map(|line| line["key"].as_str().unwrap().to_owned()).collect();
     // Bob came last, behind four of Ada's.
     assert_eq!(order[..3].iter().filter(|name| *name == "bob").count(), 1, "{order:?}");
