@@ -215,11 +215,6 @@ impl ApiError {
         self
     }
 
-    /// Whether something took too long in here.
-    pub fn is_timeout(&self) -> bool {
-        self.status == StatusCode::GATEWAY_TIMEOUT
-    }
-
     /// Seconds after which it may be tried again, where they are known.
     pub fn retry_after(&self) -> Option<u64> {
         self.retry_after

@@ -51,8 +51,10 @@ impl Patience {
     pub async fn wait_for<T>(&mut self, what: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
         let limit = self.limit();
         tokio::select! {
+            biased;
+            () = ended(&mut self.ending) => Err(ApiError::draining()),
             done = what => done,
-            error = give_up(limit, self.since, &mut self.ending) => Err(error),
+            error = passed(limit, self.since) => Err(error),
         }
     }
 
@@ -60,16 +62,14 @@ impl Patience {
     pub async fn next(&mut self, generation: &mut Generation) -> Waited {
         let limit = self.limit();
         tokio::select! {
-            // Also where the engine always has something to say.
             biased;
-            error = give_up(limit, self.since, &mut self.ending) => match error.is_timeout() && self.has_begun {
-                true => Waited::Late,
-                false => Waited::GivenUp(error),
-            },
+            () = ended(&mut self.ending) => Waited::GivenUp(ApiError::draining()),
+            // What the engine has said in time belongs to the answer, also where it is read late.
             event = generation.next() => {
                 self.has_begun |= matches!(event, Some(Ok(_)));
                 Waited::Event(event.unwrap_or(Err(EngineError::Stopped)))
             }
+            error = passed(limit, self.since) => if self.has_begun { Waited::Late } else { Waited::GivenUp(error) },
         }
     }
 
@@ -81,25 +81,17 @@ impl Patience {
     }
 }
 
-/// Resolves when waiting is over.
-async fn give_up(limit: Option<(Duration, &str)>, since: Instant, ending: &mut watch::Receiver<bool>) -> ApiError {
-    let late = async {
-        match limit {
-            Some((limit, _)) => tokio::time::sleep_until(since + limit).await,
-            None => std::future::pending().await,
-        }
-    };
+/// Resolves when the daemon waits no longer.
+async fn ended(ending: &mut watch::Receiver<bool>) {
     // Without a sender nobody ends anything.
-    let ended = async {
-        if ending.wait_for(|ending| *ending).await.is_err() {
-            std::future::pending().await
-        }
-    };
-    tokio::select! {
-        () = late => {
-            let (limit, verb) = limit.unwrap_or_default();
-            ApiError::timeout(format!("the answer didn't {verb} within {} seconds, which is the limit", limit.as_secs_f64()))
-        }
-        () = ended => ApiError::draining(),
+    if ending.wait_for(|ending| *ending).await.is_err() {
+        std::future::pending().await
     }
+}
+
+/// Resolves when the limit has passed, with what is said then.
+async fn passed(limit: Option<(Duration, &'static str)>, since: Instant) -> ApiError {
+    let Some((limit, verb)) = limit else { return std::future::pending().await };
+    tokio::time::sleep_until(since + limit).await;
+    ApiError::timeout(format!("the answer didn't {verb} within {} seconds, which is the limit", limit.as_secs_f64()))
 }
