@@ -51,7 +51,7 @@ async fn an_answer_whose_time_is_over_is_what_was_said_until_then() {
     for path in ["/generate", "/v1/completions", "/completion"] {
         let (daemon, gate) = gated(Deadlines { request: Some(LIMIT), ..Deadlines::default() }).await;
         let most = if path == "/completion" { "n_predict" } else { "max_tokens" };
-        let body = json!({"prompt": "x", most: 20});
+        let body = json!({"prompt": "x", most: 20, "temperature": 0});
         let ((status, answer), ()) = tokio::join!(daemon.ask(path, &body), gate.is_late_after(3));
         assert_eq!(status, 200, "{path} {answer}");
         let (text, reason) = match path {
