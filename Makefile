@@ -14,7 +14,7 @@ COMPAT ?= target/compat
 REFERENCE := $(CURDIR)/target/reference/distilgpt2-shaped
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run pull check test test-build test-models test-schemas reference bench bench-quick bench-publish compat torture faults fuzz clean
+.PHONY: help setup build run pull check test test-build test-models test-page test-schemas reference bench bench-quick bench-publish compat torture faults fuzz clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -39,6 +39,7 @@ check: setup ## formatting, clippy without warnings, and cargo deny where it is 
 
 test: check test-models ## check, then all tests; real models are fetched once
 	@$(ENV) && . ./$(MODELS) && set -x && cargo test --workspace --no-fail-fast $(ARGS)
+	@$(if $(ARGS),:,. ./$(MODELS) && tools/test-page.sh "$(TARGET)/debug/minivaultd")
 
 test-build: setup
 	@$(ENV) && set -x && cargo test --workspace --no-run --quiet
@@ -46,6 +47,9 @@ test-build: setup
 # With the daemon that the tests have built anyway.
 test-models: test-build
 	@$(ENV) && tools/test-models.sh "$(TARGET)/debug/minivaultd" $(MODELS)
+
+test-page: test-models ## the page in a real browser (installs chromium and playwright); ARGS="-k vault"
+	@. ./$(MODELS) && tools/test-page.sh "$(TARGET)/debug/minivaultd" $(ARGS)
 
 test-schemas: test-models ## 200 random JSON schemas on SmolLM2, of which `make test` takes 20
 	@$(ENV) && . ./$(MODELS) && export MINIVAULT_TEST_SCHEMAS=200 && set -x && \

@@ -46,6 +46,9 @@ def gpt2(folder):
 class Daemon:
     """minivaultd while the `with` block lasts; `url` is where it answers."""
 
+    # The API key, where its configuration has one.
+    key = None
+
     def __init__(self, minivaultd, folder, **keys):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +66,7 @@ class Daemon:
             self.__exit__()
             raise RuntimeError(f"minivaultd doesn't start; see {self.log}")
         try:
-            wait_until_ready(self.url)
+            wait_until_ready(self.url, self.key)
         except Exception:
             self.__exit__()
             raise

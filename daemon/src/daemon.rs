@@ -105,6 +105,7 @@ async fn live(settings: Settings, inherited: ListenFd) -> anyhow::Result<()> {
     };
     let tells = Tells { slots: server.slots, verbose: server.verbose };
     let app = App::new(engines.clone(), journal.clone(), generation, limits).with_log_off_allowed(log.allow_off).telling(tells);
+    let app = app.with_page(server.page);
     let (version, default) = (env!("CARGO_PKG_VERSION"), engines.default_name());
     let addresses: Vec<String> = listeners.iter().map(Listener::to_string).collect();
     let everywhere = addresses.join(" and ");
@@ -113,7 +114,9 @@ async fn live(settings: Settings, inherited: ListenFd) -> anyhow::Result<()> {
     } else {
         eprintln!("MiniVault {version} listens on {everywhere}; `{default}` loads when it is first asked.");
     }
-    let introduction = Introduction { target: target(&server.listen[0], &addresses[0]), log: kept, keys: server.keys.len() };
+    let (first, address) = (&server.listen[0], &addresses[0]);
+    let page = (server.page && matches!(first, Listen::Tcp(_))).then(|| address.clone());
+    let introduction = Introduction { target: target(first, address), page, log: kept, keys: server.keys.len() };
     let (gone, fails) = tokio::sync::oneshot::channel();
     let opening = tokio::spawn({
         let engines = engines.clone();
@@ -261,6 +264,8 @@ fn target(listen: &Listen, address: &str) -> String {
 struct Introduction {
     /// Where to ask.
     target: String,
+    /// Where the page is, if there is one that a browser can go to.
+    page: Option<String>,
     /// The log, in words.
     log: String,
     /// How many keys there are.
@@ -282,7 +287,7 @@ impl Introduction {
             Phase::Idle => eprintln!("\n  engine       {default}"),
             _ => return,
         }
-        let Self { target, log, keys } = self;
+        let Self { target, page, log, keys } = self;
         eprintln!("  log          {log}");
         let key = match keys {
             0 => "",
@@ -291,9 +296,11 @@ impl Introduction {
                 " -H 'Authorization: Bearer KEY'"
             }
         };
-        eprintln!(
-            "\nReady. Try:\n  curl -X POST {target}/generate{key} -H 'Content-Type: application/json' -d '{{\"prompt\":\"Hello\"}}'\n"
-        );
+        eprintln!("\nReady. Try:\n  curl -X POST {target}/generate{key} -H 'Content-Type: application/json' -d '{{\"prompt\":\"Hello\"}}'");
+        if let Some(page) = page {
+            eprintln!("or open {page}/ in a browser.");
+        }
+        eprintln!();
     }
 }
 

@@ -75,6 +75,7 @@ pub(super) fn sections() -> Dict {
                 ("grace", 10.into()),
                 ("slots", true.into()),
                 ("verbose", false.into()),
+                ("page", true.into()),
             ])
             .into(),
         ),

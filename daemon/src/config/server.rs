@@ -52,6 +52,7 @@ struct ServerTable {
     grace: f64,
     slots: bool,
     verbose: bool,
+    page: bool,
 }
 
 /// `server.tls` as it is written.
@@ -102,6 +103,7 @@ pub(super) fn check(checker: &mut Checker<'_>, table: &mut Dict) -> Option<Serve
         tls: tls?,
         slots: read.slots,
         verbose: read.verbose,
+        page: read.page,
     })
 }
 

@@ -65,6 +65,8 @@ pub struct ServerSettings {
     pub slots: bool,
     /// Whether each whole answer of `/chat/completions` tells its prompt and settings.
     pub verbose: bool,
+    /// Whether there is a page in the browser.
+    pub page: bool,
 }
 
 /// What TLS takes.

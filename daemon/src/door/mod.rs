@@ -32,6 +32,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::config::ServerSettings;
 use crate::error::ApiError;
+use crate::routes::page;
 use hosts::Hosts;
 use keys::{Keyring, Name};
 use limits::Held;
@@ -47,6 +48,7 @@ pub struct Door {
     hosts: Hosts,
     origins: Origins,
     keys: Keyring,
+    page: bool,
 }
 
 impl Door {
@@ -57,6 +59,7 @@ impl Door {
             hosts: Hosts::new(&settings.listen, &settings.hosts),
             origins: Origins::new(&settings.origins),
             keys: Keyring::new(settings.keys.clone()),
+            page: settings.page,
         }
     }
 
@@ -71,6 +74,11 @@ impl Door {
             None => locked,
         };
         open.layer(from_fn_with_state(door, admit)).layer(from_fn(request_id::echo))
+    }
+
+    /// Whether a path needs no key.
+    fn is_open(&self, path: &str) -> bool {
+        OPEN.contains(&path) || self.page && page::has(path)
     }
 
     fn check(&self, request: &Request) -> Result<(), ApiError> {
@@ -90,7 +98,7 @@ async fn admit(State(door): State<Arc<Door>>, request: Request, next: Next) -> R
 
 /// Lets requests in that have a key, where there are any, as far as the key's limits go.
 async fn unlock(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Response {
-    if door.keys.is_empty() || OPEN.contains(&request.uri().path()) {
+    if door.keys.is_empty() || door.is_open(request.uri().path()) {
         return next.run(request).await;
     }
     let (name, permit) = match door.keys.open(request.headers()) {

@@ -5,6 +5,7 @@ mod llama_server;
 mod models;
 mod native;
 mod openai;
+pub(crate) mod page;
 mod status;
 mod tokens;
 
@@ -55,6 +56,8 @@ pub struct Shared {
     pub allow_log_off: bool,
     /// What the routes of llama.cpp's server tell.
     pub tells: Tells,
+    /// Whether there is a page in the browser.
+    pub page: bool,
     /// When the daemon started, in seconds since 1970.
     pub started: i64,
     /// What `/metrics` tells.
@@ -100,11 +103,23 @@ impl App {
     pub fn new(engines: Arc<EngineTable>, journal: Arc<Journal>, generation: GenerationSettings, limits: Limits) -> Self {
         let started = jiff::Timestamp::now().as_second();
         let readers = Arc::new(Semaphore::new(READERS));
-        let draining = AtomicBool::new(false);
         let tells = Tells { slots: true, verbose: false };
-        let metrics = Arc::new(Metrics::new(&engines, &journal));
-        let (allow_log_off, ending) = (false, watch::Sender::new(false));
-        Self(Arc::new(Shared { engines, journal, generation, limits, readers, allow_log_off, tells, started, metrics, draining, ending }))
+        let (allow_log_off, page, ending) = (false, true, watch::Sender::new(false));
+        let (draining, metrics) = (AtomicBool::new(false), Arc::new(Metrics::new(&engines, &journal)));
+        Self(Arc::new(Shared {
+            engines,
+            journal,
+            generation,
+            limits,
+            readers,
+            allow_log_off,
+            tells,
+            page,
+            started,
+            metrics,
+            draining,
+            ending,
+        }))
     }
 
     /// Whether requests may ask to be left out of the log; before anybody else has it.
@@ -121,6 +136,15 @@ impl App {
     pub fn telling(mut self, tells: Tells) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
             shared.tells = tells;
+        }
+        self
+    }
+
+    /// Whether there is a page in the browser; before anybody else has it.
+    #[must_use]
+    pub fn with_page(mut self, page: bool) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.page = page;
         }
         self
     }
@@ -212,7 +236,8 @@ pub(crate) const SAME: [(&str, &str); 5] = [
 
 /// All routes, and what the rest is answered with.
 pub fn router(app: App) -> Router {
-    let (router, _) = documented().split_for_parts();
+    let (api, _) = documented().split_for_parts();
+    let router = if app.page { api.merge(page::routes()) } else { api };
     router
         .fallback(async |request: Request| ApiError::unknown_path(request.uri().path()))
         .method_not_allowed_fallback(async |request: Request| ApiError::wrong_method(request.method().as_str(), request.uri().path()))

@@ -56,6 +56,11 @@ impl Extent {
     pub fn of(self, full: usize, part: usize) -> usize {
         if self.full { full } else { part }
     }
+
+    /// How long something may take: a part is run beside other tests, which says nothing of times but that there is an end.
+    pub fn within(self, limit: Duration) -> Duration {
+        if self.full { limit } else { 20 * limit }
+    }
 }
 
 fn main() -> ExitCode {
@@ -78,7 +83,7 @@ fn main() -> ExitCode {
             rows.extend(faults());
         }
     };
-    run("refusals", &mut || runtime.block_on(refusals::run()));
+    run("refusals", &mut || runtime.block_on(refusals::run(extent)));
     run("bodies", &mut || runtime.block_on(bodies::run(extent)));
     run("overload", &mut || runtime.block_on(overload::run(extent)));
     run("resets", &mut || runtime.block_on(resets::run(extent)));

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::connection::{Answer, get, post, request, send};
 use crate::table::{Row, milliseconds};
-use crate::{Engine, daemon::Daemon};
+use crate::{Engine, Extent, daemon::Daemon};
 
 /// How soon a refusal must come.
 const AT_ONCE: Duration = Duration::from_millis(100);
@@ -61,32 +61,38 @@ impl Seen {
         }
     }
 
-    fn row(self, fault: &str) -> Row {
+    fn row(self, fault: &str, extent: Extent) -> Row {
         let wrong = if self.wrong.is_empty() { String::new() } else { format!("; not so: {}", self.wrong.join("; ")) };
         let seen = format!("{} refused, the slowest within {}{wrong}", self.count - self.wrong.len(), milliseconds(self.slowest));
-        Row::new(fault, seen, "each refused within 100 ms", self.wrong.is_empty() && self.slowest < AT_ONCE)
+        Row::new(fault, seen, "each refused within 100 ms", self.wrong.is_empty() && self.slowest < extent.within(AT_ONCE))
     }
 }
 
-pub async fn run() -> Vec<Row> {
+pub async fn run(extent: Extent) -> Vec<Row> {
     let folder = tempfile::tempdir().unwrap();
     let engine = Engine { slots: 4, queue: 16, step_tokens: 64, pace: Duration::ZERO };
     let daemon = engine.start(folder.path(), "");
     let locked_folder = tempfile::tempdir().unwrap();
     let locked = engine.start(locked_folder.path(), &format!("keys = [\"{KEY}\"]\n"));
-    vec![hosts(&daemon).await, origins(&daemon).await, keys(&locked).await, models(&daemon).await, sizes(&daemon).await]
+    vec![
+        hosts(&daemon, extent).await,
+        origins(&daemon, extent).await,
+        keys(&locked, extent).await,
+        models(&daemon, extent).await,
+        sizes(&daemon, extent).await,
+    ]
 }
 
-async fn hosts(daemon: &Daemon) -> Row {
+async fn hosts(daemon: &Daemon, extent: Extent) -> Row {
     let mut seen = Seen::new();
     for host in HOSTS {
         let head = format!("GET /v1/models HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         seen.add(host, send(&daemon.address, head.as_bytes()).await, &[400, 403]);
     }
-    seen.row("20 forms of a foreign Host")
+    seen.row("20 forms of a foreign Host", extent)
 }
 
-async fn origins(daemon: &Daemon) -> Row {
+async fn origins(daemon: &Daemon, extent: Extent) -> Row {
     let mut seen = Seen::new();
     for origin in ["http://evil.example", "null", "file://", "http://localhost.evil.example", "https://127.0.0.1.nip.io"] {
         for method in ["POST", "GET", "OPTIONS"] {
@@ -98,10 +104,10 @@ async fn origins(daemon: &Daemon) -> Row {
             seen.add(origin, send(&daemon.address, head.as_bytes()).await, &[403]);
         }
     }
-    seen.row("pages of 5 foreign origins")
+    seen.row("pages of 5 foreign origins", extent)
 }
 
-async fn keys(locked: &Daemon) -> Row {
+async fn keys(locked: &Daemon, extent: Extent) -> Row {
     let mut seen = Seen::new();
     let mut wrong: Vec<String> = (0..KEY.len()).map(|length| KEY[..length].to_owned()).collect();
     wrong.extend((0..KEY.len()).map(|at| format!("{}~{}", &KEY[..at], &KEY[at + 1..])));
@@ -119,10 +125,10 @@ async fn keys(locked: &Daemon) -> Row {
     if !(admitted && healthy) {
         seen.wrong.push(format!("the right key is admitted: {admitted}; /health needs none: {healthy}"));
     }
-    seen.row("keys wrong at every length and place")
+    seen.row("keys wrong at every length and place", extent)
 }
 
-async fn models(daemon: &Daemon) -> Row {
+async fn models(daemon: &Daemon, extent: Extent) -> Row {
     let mut seen = Seen::new();
     for name in
         ["..", "../..", "../../etc/passwd", "/etc/passwd", "%2e%2e%2f", "..\\..", "scripted/../scripted", "scripted\0", "file:///etc"]
@@ -133,10 +139,10 @@ async fn models(daemon: &Daemon) -> Row {
     for path in ["/v1/models/..", "/v1/models/%2e%2e", "/v1/models/%2e%2e%2f%2e%2e%2fetc%2fpasswd", "/v1/models/%00", "/../../etc/passwd"] {
         seen.add(path, get(&daemon.address, path).await, &[400, 404]);
     }
-    seen.row("paths as names of models")
+    seen.row("paths as names of models", extent)
 }
 
-async fn sizes(daemon: &Daemon) -> Row {
+async fn sizes(daemon: &Daemon, extent: Extent) -> Row {
     let mut seen = Seen::new();
     let deep = format!("{{\"prompt\":{}{}}}", "[".repeat(60_000), "]".repeat(60_000));
     seen.add("60,000 deep", post(&daemon.address, "/generate", deep.as_bytes()).await, &[400]);
@@ -146,5 +152,5 @@ async fn sizes(daemon: &Daemon) -> Row {
     seen.add("a header of 1 MiB", send(&daemon.address, header.as_bytes()).await, &[431]);
     let prompt = json!({"prompt": "a".repeat(1_000_000)}).to_string();
     seen.add("a prompt of 1 MB", send(&daemon.address, &request("/generate", prompt.as_bytes())).await, &[400, 413]);
-    seen.row("too deep, too long")
+    seen.row("too deep, too long", extent)
 }

@@ -98,6 +98,15 @@ impl Daemon {
         Self { router: router(app.clone()), app, folder }
     }
 
+    /// The same daemon without a page.
+    pub fn without_page(self) -> Self {
+        let Self { app, router: other, folder } = self;
+        // It can be said only while nobody else has the app.
+        drop(other);
+        let app = app.with_page(false);
+        Self { router: Door::new(&server_settings()).before(router(app.clone())), app, folder }
+    }
+
     /// Engines of any backend; the first one is the default.
     pub fn of(log: Option<&Path>, engines: Vec<EngineSettings>, places: usize) -> Self {
         Self::build(log, engines, BTreeMap::new(), places)
@@ -203,6 +212,7 @@ pub fn server_settings() -> ServerSettings {
         tls: None,
         slots: true,
         verbose: false,
+        page: true,
     }
 }
 
