@@ -83,9 +83,7 @@ impl Work {
         }
         Ok(())
     }
-}
 
-impl Work {
     /// Removes the oldest segment, once it is remembered what the next one follows.
     fn delete(&self, oldest: &Segment) -> io::Result<()> {
         let deletion = Deletion::of(&self.log, oldest);

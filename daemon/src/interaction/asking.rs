@@ -8,7 +8,7 @@ use minivault_engines::{EngineError, GenerateRequest, Generation, MaxTokens, Tex
 use serde_json::{Map, Value};
 
 use super::Interaction;
-use super::line::{About, End, Line};
+use super::line::{About, Line};
 use crate::error::ApiError;
 use crate::lease::Lease;
 use crate::logging::Wish;
@@ -121,7 +121,6 @@ impl Interaction {
             prompt,
             prompt_tokens,
             token_ids: Vec::new(),
-            tool_calls: Vec::new(),
             dropped: false,
             wish,
         }
@@ -133,10 +132,8 @@ impl Interaction {
     /// A line could not be written.
     pub async fn end_all(interactions: Vec<Self>, error: &ApiError) -> Result<(), ApiError> {
         for mut interaction in interactions {
-            if error.is_refusal() {
-                interaction.line.forget();
-            } else {
-                interaction.fail(error).await?;
+            if interaction.line.end(error).await? {
+                interaction.wish.note_dropped();
             }
         }
         Ok(())
@@ -181,11 +178,7 @@ fn check_budget(requests: &[GenerateRequest], choices: usize, limit: usize) -> R
 async fn end(error: ApiError, lines: Vec<Line>, begun: Vec<Interaction>) -> ApiError {
     let mut outcome = Interaction::end_all(begun, &error).await;
     for mut line in lines {
-        if error.is_refusal() {
-            line.forget();
-        } else {
-            outcome = outcome.and(line.close(End::error(&error), &[]).await.map(|_| ()));
-        }
+        outcome = outcome.and(line.end(&error).await.map(drop));
     }
     outcome.err().unwrap_or(error)
 }

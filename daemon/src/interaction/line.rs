@@ -8,6 +8,7 @@ use minivault_engines::chat::ToolCall;
 use minivault_engines::generation::Beginning;
 use minivault_engines::{EngineInfo, GenerateRequest, Prompt, Token, TokenId, Usage};
 use minivault_journal::{Computation, Kept, Outcome, Place, Record, Recording, TokenUsage};
+use prometheus_client::metrics::histogram::Histogram;
 use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
@@ -22,8 +23,12 @@ pub(super) struct Line {
     /// `None` once it was handed over, or isn't to be written.
     open: Option<(Place, Box<Record>)>,
     started: Instant,
+    /// The tools called so far.
+    pub calls: Vec<ToolCall>,
     /// When the last tokens came.
     last: Option<Instant>,
+    /// Where it counts the time from one token to the next: looked up once, and not for each of them.
+    next_token: Histogram,
     metrics: Arc<Metrics>,
 }
 
@@ -96,7 +101,14 @@ impl About {
             redacted: false,
             token_hashes: None,
         });
-        Line { open: Some((place, record)), started: self.started, last: None, metrics: self.metrics.clone() }
+        Line {
+            open: Some((place, record)),
+            started: self.started,
+            calls: Vec::new(),
+            last: None,
+            next_token: self.metrics.next_token(&self.engine.name),
+            metrics: self.metrics.clone(),
+        }
     }
 }
 
@@ -123,7 +135,8 @@ impl Line {
         if !tokens.is_empty() || !text.is_empty() {
             record.ttft_ms.get_or_insert_with(|| milliseconds(since, at));
             if let Some(last) = self.last.replace(at) {
-                self.metrics.tokens_came(&record.model, tokens.len().max(1), at.saturating_duration_since(last));
+                let (count, after) = (tokens.len().max(1), at.saturating_duration_since(last));
+                (0..count).for_each(|_| self.next_token.observe(after.as_secs_f64() / count as f64));
             }
         }
         record.response_token_ids.extend(tokens.iter().map(|token| token.id));
@@ -143,44 +156,47 @@ impl Line {
         Usage { prompt_tokens: told.prompt_tokens, completion_tokens: told.completion_tokens, cached_tokens: told.cached_tokens }
     }
 
-    /// Nothing is to be told of it: it was refused.
-    pub fn forget(&mut self) {
-        self.open = None;
-    }
-
     /// Writes it and waits until the kernel has it. Returns whether it was dropped, though it should be in the log; a line that is written already
     /// stays as it is.
     ///
     /// # Errors
     /// It could not be written.
-    pub async fn close(&mut self, end: End, calls: &[ToolCall]) -> Result<bool, ApiError> {
+    pub async fn close(&mut self, end: End) -> Result<bool, ApiError> {
         let Some((place, mut record)) = self.open.take() else { return Ok(false) };
         if let Some(Usage { prompt_tokens, completion_tokens, cached_tokens }) = end.usage {
             record.usage = TokenUsage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens, cached_tokens };
         }
-        record.tool_calls = calls.iter().map(as_logged).collect();
+        record.tool_calls = self.calls.iter().map(as_logged).collect();
         record.duration_ms = milliseconds(self.started, end.at);
         (record.finish_reason, record.status, record.error) = (end.outcome, end.status, end.error);
         self.metrics.ended(&record);
         Ok(place.write(*record).wait().await? == Kept::Dropped)
     }
 
+    /// Ends it with an error that the client is told of: a refused request leaves no line. Otherwise as [`Line::close`].
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub async fn end(&mut self, error: &ApiError) -> Result<bool, ApiError> {
+        if error.is_refusal() {
+            self.open = None;
+            return Ok(false);
+        }
+        self.close(End::error(error)).await
+    }
+}
+
+impl Drop for Line {
     /// Writes it as it is; nobody is left to wait for it.
-    pub fn leave(&mut self, calls: &[ToolCall]) {
+    fn drop(&mut self) {
         let Some((place, mut record)) = self.open.take() else { return };
-        record.tool_calls = calls.iter().map(as_logged).collect();
+        record.tool_calls = self.calls.iter().map(as_logged).collect();
         if std::thread::panicking() {
             (record.finish_reason, record.status) = (Outcome::Error, 500);
         }
         record.duration_ms = milliseconds(self.started, Instant::now());
         self.metrics.ended(&record);
         drop(place.write(*record));
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.leave(&[]);
     }
 }
 

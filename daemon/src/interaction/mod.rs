@@ -47,8 +47,6 @@ pub struct Interaction {
     pub prompt_tokens: Arc<[TokenId]>,
     /// The answer's tokens, once it is over.
     pub token_ids: Vec<TokenId>,
-    /// The tools called so far.
-    tool_calls: Vec<ToolCall>,
     /// Whether its line should be in the log and isn't.
     pub dropped: bool,
     wish: Wish,
@@ -127,7 +125,7 @@ impl Interaction {
                 }
                 Ok(TextEvent::Reading(progress)) => return Ok(Next::Reading(progress)),
                 Ok(TextEvent::ToolCall(piece)) => {
-                    piece.add_to(&mut self.tool_calls);
+                    piece.add_to(&mut self.line.calls);
                     return Ok(Next::ToolCall(piece));
                 }
                 Ok(TextEvent::Finished(finish)) => {
@@ -179,7 +177,7 @@ impl Interaction {
                 Next::Reading(_) => {}
                 // They are kept together.
                 Next::ToolCall(_) => {}
-                Next::Finished(finish) => return Ok(Answer { piece: whole, tool_calls: std::mem::take(&mut self.tool_calls), finish }),
+                Next::Finished(finish) => return Ok(Answer { piece: whole, tool_calls: std::mem::take(&mut self.line.calls), finish }),
             }
         }
     }
@@ -201,16 +199,10 @@ impl Interaction {
 
     async fn close(&mut self, end: End) -> Result<(), ApiError> {
         self.token_ids = self.line.tokens().to_vec();
-        if self.line.close(end, &self.tool_calls).await? {
+        if self.line.close(end).await? {
             self.dropped = true;
             self.wish.note_dropped();
         }
         Ok(())
-    }
-}
-
-impl Drop for Interaction {
-    fn drop(&mut self) {
-        self.line.leave(&self.tool_calls);
     }
 }

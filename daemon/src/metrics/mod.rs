@@ -6,7 +6,6 @@
 mod state;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -77,31 +76,29 @@ struct EngineLabels {
 impl Metrics {
     /// Nothing counted yet. What engines and the log are at a scrape is asked of these.
     pub fn new(engines: &Arc<EngineTable>, journal: &Arc<Journal>) -> Self {
-        let mut registry = Registry::with_prefix("minivault");
-        let times = |new: fn() -> Histogram| Family::<EngineLabels, Histogram, fn() -> Histogram>::new_with_constructor(new);
-        let metrics = Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("minivault"),
             http: Family::default(),
             answers: Family::default(),
             prompt_tokens: Family::default(),
             cached_tokens: Family::default(),
             generated_tokens: Family::default(),
-            first_token: times(|| Histogram::new(FIRST_TOKEN)),
-            next_token: times(|| Histogram::new(NEXT_TOKEN)),
-            duration: times(|| Histogram::new(DURATION)),
+            first_token: Times::new_with_constructor(|| Histogram::new(FIRST_TOKEN)),
+            next_token: Times::new_with_constructor(|| Histogram::new(NEXT_TOKEN)),
+            duration: Times::new_with_constructor(|| Histogram::new(DURATION)),
             throughput: Throughput::default(),
-            registry: Registry::default(),
         };
+        let registry = &mut metrics.registry;
         registry.register("build", "The daemon's version", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("http_requests", "Requests by route and status, refused ones among them", metrics.http.clone());
         registry.register("answers", "Answers by engine, route and how they ended; each is a line of the log", metrics.answers.clone());
         registry.register("prompt_tokens", "Tokens of prompts", metrics.prompt_tokens.clone());
         registry.register("cached_prompt_tokens", "Tokens of prompts that were still in the KV cache", metrics.cached_tokens.clone());
         registry.register("generated_tokens", "Tokens generated", metrics.generated_tokens.clone());
-        let seconds = Unit::Seconds;
         registry.register_with_unit(
             "time_to_first_token",
             "From a request to its first token, as the engine's step had it",
-            seconds,
+            Unit::Seconds,
             metrics.first_token.clone(),
         );
         registry.register_with_unit(
@@ -112,7 +109,7 @@ impl Metrics {
         );
         registry.register_with_unit("request_duration", "From a request to its answer's end", Unit::Seconds, metrics.duration.clone());
         registry.register_collector(Box::new(Scraped::new(engines.clone(), journal.clone())));
-        Self { registry, ..metrics }
+        metrics
     }
 
     /// All of it, in Prometheus' text format.
@@ -125,12 +122,9 @@ impl Metrics {
         Ok(text)
     }
 
-    /// So many tokens came, so long after those before them.
-    pub fn tokens_came(&self, engine: &str, count: usize, after: Duration) {
-        let times = self.next_token.get_or_create_owned(&EngineLabels { engine: engine.to_owned() });
-        for _ in 0..count {
-            times.observe(after.as_secs_f64() / count as f64);
-        }
+    /// Where an answer of this engine counts the seconds from one token to the next.
+    pub fn next_token(&self, engine: &str) -> Histogram {
+        self.next_token.get_or_create_owned(&EngineLabels { engine: engine.to_owned() })
     }
 
     /// An answer has ended.
