@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 use serde_json::{Value, json};
 
-use super::{Daemon, PATIENCE};
+use super::kit::{Daemon, PATIENCE};
 
 /// A daemon whose engine is isolated, and more keys of its table.
 fn isolated(keys: &[(&str, &str)]) -> Daemon {
