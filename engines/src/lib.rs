@@ -37,6 +37,7 @@ pub mod isolated;
 #[cfg(feature = "llama-cpp")]
 pub mod llama;
 pub mod local;
+mod lock;
 pub mod meter;
 pub mod model;
 pub mod registry;

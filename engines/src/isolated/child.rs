@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt};
 use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
@@ -153,7 +153,7 @@ async fn write(
     mut socket: OwnedWriteHalf,
     mut unwritten: mpsc::Receiver<Vec<u8>>,
 ) -> io::Result<()> {
-    let (mut batch, mut bytes) = (Vec::new(), Vec::new());
+    let (mut batch, mut bytes, mut told_at) = (Vec::new(), Vec::new(), Instant::now());
     loop {
         let is_busy = told.active + told.queued > 0;
         tokio::select! {
@@ -162,9 +162,11 @@ async fn write(
         }
         bytes.clear();
         let health = engine.health();
-        if health != told {
+        // What was measured changes with each step; it isn't worth a frame each time.
+        let is_another = (&health.state, health.active, health.queued) != (&told.state, told.active, told.queued);
+        if is_another || health.measured != told.measured && told_at.elapsed() >= LOOKS_AGAIN_AFTER {
             bytes.extend(framed(&Tell::Health(health.clone())));
-            told = health;
+            (told, told_at) = (health, Instant::now());
         }
         batch.drain(..).for_each(|frame| bytes.extend(frame));
         if !bytes.is_empty() {

@@ -222,7 +222,7 @@ pub(super) async fn write(mut socket: OwnedWriteHalf, mut frames: mpsc::Unbounde
     }
 }
 
-fn unexpected(answer: &Answer) -> EngineError {
+pub(super) fn unexpected(answer: &Answer) -> EngineError {
     EngineError::failed(format!("the engine's process answered {answer:?} to something else"))
 }
 

@@ -38,6 +38,7 @@ pub use child::serve;
 
 use crate::error::{EngineError, Result};
 use crate::generation::{Generation, Token};
+use crate::lock::lock;
 use crate::registry::Opening;
 use crate::request::{GenerateRequest, Prompt, TokenId};
 use crate::text_engine::{Embedding, EngineInfo, Health, LogitRows, RenderedPrompt, TextEngine};
@@ -170,7 +171,7 @@ macro_rules! held {
     ($answer:expr, $kind:ident) => {
         match $answer {
             Answer::$kind(held) => Ok(held),
-            other => Err(EngineError::failed(format!("the engine's process answered {other:?} to something else"))),
+            other => Err(link::unexpected(&other)),
         }
     };
 }
@@ -243,7 +244,7 @@ impl TextEngine for IsolatedEngine {
 impl Drop for IsolatedEngine {
     fn drop(&mut self) {
         self.shared.stop();
-        let ended = self.shared.lock(&self.ended).recv_timeout(ENDS_WITHIN);
+        let ended = lock(&self.ended).recv_timeout(ENDS_WITHIN);
         if ended == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             self.shared.kill();
         }

@@ -1,7 +1,7 @@
 //! What an isolated engine and its supervisor both see.
 
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::link::Link;
 use crate::error::{EngineError, Result};
+use crate::lock::lock;
 use crate::meter::Measured;
 use crate::text_engine::{EngineInfo, Health, State};
 
@@ -69,7 +70,7 @@ impl Shared {
 
     /// The engine is open.
     pub fn serve(&self, info: EngineInfo, health: Health, link: &Arc<Link>) {
-        *self.lock(&self.told) = Some((Arc::new(info), health));
+        *lock(&self.told) = Some((Arc::new(info), health));
         self.phase.send_if_modified(|phase| {
             // It isn't while the engine is being dropped.
             let is_awaited = matches!(phase, Phase::Starting);
@@ -82,16 +83,16 @@ impl Shared {
     }
 
     pub fn refuse(&self, error: EngineError) {
-        *self.lock(&self.refusal) = Some(error);
+        *lock(&self.refusal) = Some(error);
     }
 
     pub fn take_refusal(&self) -> Option<EngineError> {
-        self.lock(&self.refusal).take()
+        lock(&self.refusal).take()
     }
 
     /// Tells whoever opens the engine how that went; `false` if they know already.
     pub fn report_opening(&self, outcome: Result<()>) -> bool {
-        match self.lock(&self.opening).take() {
+        match lock(&self.opening).take() {
             // Whoever opened it may have left.
             Some(opening) => {
                 let _ = opening.send(outcome);
@@ -102,19 +103,19 @@ impl Shared {
     }
 
     pub fn info(&self) -> Arc<EngineInfo> {
-        let told = self.lock(&self.told);
+        let told = lock(&self.told);
         let (info, _) = told.as_ref().expect("an engine is handed out once it has said what it is");
         info.clone()
     }
 
     pub fn set_health(&self, new: Health) {
-        if let Some((_, health)) = &mut *self.lock(&self.told) {
+        if let Some((_, health)) = &mut *lock(&self.told) {
             *health = new;
         }
     }
 
     pub fn health(&self) -> Health {
-        let told = self.lock(&self.told).as_ref().map(|(_, health)| health.clone());
+        let told = lock(&self.told).as_ref().map(|(_, health)| health.clone());
         let slots = told.as_ref().map_or(0, |health| health.slots);
         let idle = |state| Health { state, active: 0, queued: 0, slots, measured: Measured::default() };
         match &*self.phase.borrow() {
@@ -126,7 +127,7 @@ impl Shared {
     }
 
     pub fn set_alive(&self, alive: Option<Alive>) {
-        *self.lock(&self.alive) = alive;
+        *lock(&self.alive) = alive;
         if !self.is_wanted() {
             self.hang_up();
         }
@@ -134,31 +135,31 @@ impl Shared {
 
     /// Ends the process at once.
     pub fn kill(&self) {
-        if let Some(Alive { pid, .. }) = &*self.lock(&self.alive) {
+        if let Some(Alive { pid, .. }) = &*lock(&self.alive) {
             let _ = kill_process(*pid, Signal::KILL);
         }
     }
 
     /// Asks the process to end, and starts no other one.
     pub fn stop(&self) {
-        *self.lock(&self.wanted) = false;
+        *lock(&self.wanted) = false;
         self.changed.notify_all();
         self.hang_up();
     }
 
     fn hang_up(&self) {
-        if let Some(Alive { socket, .. }) = &*self.lock(&self.alive) {
+        if let Some(Alive { socket, .. }) = &*lock(&self.alive) {
             let _ = socket.shutdown(std::net::Shutdown::Write);
         }
     }
 
     pub fn is_wanted(&self) -> bool {
-        *self.lock(&self.wanted)
+        *lock(&self.wanted)
     }
 
     /// Sleeps until then; `false` as soon as the process isn't wanted any more.
     pub fn sleep_until(&self, then: Instant) -> bool {
-        let mut wanted = self.lock(&self.wanted);
+        let mut wanted = lock(&self.wanted);
         while *wanted {
             let left = then.saturating_duration_since(Instant::now());
             if left == Duration::ZERO {
@@ -167,10 +168,5 @@ impl Shared {
             wanted = self.changed.wait_timeout(wanted, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         false
-    }
-
-    /// Locks a mutex whose holder may have panicked; every section guarded so leaves its data whole.
-    pub fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
-        mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

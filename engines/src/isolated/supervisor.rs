@@ -23,6 +23,7 @@ use super::restarts::{self, MOST, Restarts, WITHIN};
 use super::shared::{Alive, Phase, Shared};
 use super::{Isolation, frame, log};
 use crate::error::EngineError;
+use crate::lock::lock;
 
 /// Between two looks whether the engine is still wanted, while a dead process's last messages are being read.
 const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -58,7 +59,7 @@ impl Supervisor {
                 }
                 reason = refusal.to_string();
             }
-            self.shared.lock(&self.restarts).note(Instant::now());
+            lock(&self.restarts).note(Instant::now());
             if self.shared.report_opening(Err(EngineError::Unavailable(reason.clone()))) {
                 break;
             }
@@ -70,7 +71,7 @@ impl Supervisor {
     /// Waits until the process may be started; `false` if it shall not be.
     fn wait_for_turn(&self, reason: &str) -> bool {
         loop {
-            let next = self.shared.lock(&self.restarts).next(Instant::now());
+            let next = lock(&self.restarts).next(Instant::now());
             let (restarts::Start::At(then) | restarts::Start::NotBefore(then)) = next;
             if let restarts::Start::NotBefore(_) = next {
                 let seconds = WITHIN.as_secs();
@@ -99,11 +100,13 @@ impl Supervisor {
     fn live(&self) -> io::Result<String> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
+        // Whatever can fail does so before there is a process that would be left behind.
+        let socket = ours.try_clone()?;
         let mut child = self.spawn(theirs)?;
         let pid = Pid::from_child(&child);
         let (tell_end, end) = oneshot::channel();
         let (drained, all_read) = channel();
-        self.shared.set_alive(Some(Alive { pid, socket: ours.try_clone()? }));
+        self.shared.set_alive(Some(Alive { pid, socket }));
         let (link, unwritten) = Link::new(self.start.clone());
         let connected = self.connect(ours, unwritten, Reader { shared: self.shared.clone(), link, drained, end });
         if connected.is_err() {

@@ -20,7 +20,7 @@ mod serve;
 mod slots;
 mod turns;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
@@ -172,11 +172,6 @@ impl Drop for LocalEngine {
             tracing::error!(engine = self.front.info.name, "the engine's thread panicked");
         }
     }
-}
-
-/// Locks a mutex whose holder may have panicked; every section guarded so leaves its data whole.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

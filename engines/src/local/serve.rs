@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::LocalOptions;
 use super::admission::Front;
 use super::batch::Batch;
 use super::reading::ReadJob;
 use super::sequence::Sequence;
-use super::{LocalOptions, lock};
 use crate::error::{EngineError, Result};
+use crate::lock::lock;
 use crate::meter::{self, Measured};
 use crate::model::{Model, ModelLoader, Slot, Vocabulary};
 use crate::request::TokenId;
