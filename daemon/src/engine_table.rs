@@ -189,12 +189,11 @@ impl EngineTable {
         let uses = self.with_fallbacks(entry).map(|entry| Use::begin(entry.clone())).collect();
         let phase = entry.phase.borrow().clone();
         let returning = match phase {
-            Phase::Ready(engine) | Phase::Replaced { by: engine, .. } if !is_lost(&*engine) => {
-                if engine.health().state != State::Loading {
-                    return Ok(Lease::new(engine, name, uses));
-                }
-                Some(engine)
-            }
+            Phase::Ready(engine) | Phase::Replaced { by: engine, .. } => match engine.health().state {
+                State::Loading => Some(engine),
+                State::Failed(_) if !engine.recovers() => None,
+                State::Ready | State::Failed(_) => return Ok(Lease::new(engine, name, uses)),
+            },
             Phase::Idle | Phase::Loading if entry.is_starting() => return Err(ApiError::loading(name)),
             Phase::Closed => return Err(ApiError::draining()),
             _ => None,
@@ -220,9 +219,12 @@ impl EngineTable {
 
     /// Lets go of all engines. Blocks until their threads have ended.
     pub fn close(&self) {
-        for entry in self.entries.values() {
-            drop(entry.phase.send_replace(Phase::Closed));
-        }
+        // Side by side: one may wait for a turn that another one's hanging process holds until it is ended.
+        std::thread::scope(|scope| {
+            for phase in self.entries.values().map(|entry| entry.phase.send_replace(Phase::Closed)) {
+                scope.spawn(move || drop(phase));
+            }
+        });
     }
 
     /// Takes an engine out of memory if nothing uses it; whoever it stood in for tries its own model again next time.

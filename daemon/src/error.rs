@@ -201,9 +201,9 @@ impl ApiError {
         Self { as_llama_server: true, ..self }
     }
 
-    /// Whether the request was refused, for now or for good, and nothing that had begun failed.
+    /// Whether the request was refused, and nothing failed.
     pub fn is_refusal(&self) -> bool {
-        self.status.is_client_error() || [StatusCode::NOT_IMPLEMENTED, StatusCode::SERVICE_UNAVAILABLE].contains(&self.status)
+        self.status.is_client_error() || self.status == StatusCode::NOT_IMPLEMENTED
     }
 
     /// The same, where too many requests wait, with what is known of how long they take.

@@ -66,7 +66,7 @@ impl Patience {
             () = ended(&mut self.ending) => Waited::GivenUp(ApiError::draining()),
             // What the engine has said in time belongs to the answer, also where it is read late.
             event = generation.next() => {
-                self.has_begun |= matches!(event, Some(Ok(_)));
+                self.has_begun |= matches!(event, Some(Ok(TextEvent::Text { .. } | TextEvent::ToolCall(_) | TextEvent::Finished(_))));
                 Waited::Event(event.unwrap_or(Err(EngineError::Stopped)))
             }
             error = passed(limit, self.since) => if self.has_begun { Waited::Late } else { Waited::GivenUp(error) },

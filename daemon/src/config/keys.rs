@@ -68,8 +68,9 @@ pub(super) fn check(checker: &mut Checker<'_>, table: &mut Dict, written: KeysTa
     } else {
         let path = resolved(checker, table, "keys_file", file)?;
         match std::fs::read_to_string(&path).map_err(|error| format!("it can't be read: {error}")).and_then(|text| read(&text)) {
-            Ok(more) => more,
-            Err(complaint) => {
+            Ok(more) if !more.is_empty() => more,
+            outcome => {
+                let complaint = outcome.err().unwrap_or_else(|| "it holds no key".into());
                 checker.refuse(&["server".to_owned(), "keys_file".to_owned()], table.get("keys_file")?, &complaint);
                 return None;
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::http::StatusCode;
 use jiff::Timestamp;
 use minivault_engines::{EngineError, GenerateRequest, Generation, MaxTokens, TextEngine};
 use serde_json::{Map, Value};
@@ -150,7 +151,7 @@ async fn ask(
 ) -> Result<Vec<Generation>, ApiError> {
     loop {
         match engine.choices(request.clone(), choices).await {
-            Err(EngineError::Busy { .. }) if goes_on && !app.is_draining() => tokio::time::sleep(LIST_GOES_ON_AFTER).await,
+            Err(EngineError::Busy { .. }) if goes_on => tokio::time::sleep(LIST_GOES_ON_AFTER).await,
             generations => {
                 return generations.map_err(|error| ApiError::from(error).waiting(app.metrics.throughput.wait(&engine.info().name)));
             }
@@ -178,6 +179,10 @@ fn check_budget(requests: &[GenerateRequest], choices: usize, limit: usize) -> R
 async fn end(error: ApiError, lines: Vec<Line>, begun: Vec<Interaction>) -> ApiError {
     let mut outcome = Interaction::end_all(begun, &error).await;
     for mut line in lines {
+        // Nothing of these has begun, so what can't be done for now is refused, too.
+        if error.status == StatusCode::SERVICE_UNAVAILABLE {
+            line.forget();
+        }
         outcome = outcome.and(line.end(&error).await.map(drop));
     }
     outcome.err().unwrap_or(error)

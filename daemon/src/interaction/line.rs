@@ -134,8 +134,10 @@ impl Line {
         // An upstream tells tokens only where log probabilities are asked for.
         if !tokens.is_empty() || !text.is_empty() {
             record.ttft_ms.get_or_insert_with(|| milliseconds(since, at));
-            if let Some(last) = self.last.replace(at) {
-                let (count, after) = (tokens.len().max(1), at.saturating_duration_since(last));
+            // Text that was held back comes with no token.
+            let count = if record.response_token_ids.is_empty() { tokens.len().max(1) } else { tokens.len() };
+            if let Some(last) = self.last.replace(at).filter(|_| count > 0) {
+                let after = at.saturating_duration_since(last);
                 (0..count).for_each(|_| self.next_token.observe(after.as_secs_f64() / count as f64));
             }
         }
@@ -173,14 +175,18 @@ impl Line {
         Ok(place.write(*record).wait().await? == Kept::Dropped)
     }
 
+    /// Nothing is to be told of it.
+    pub fn forget(&mut self) {
+        self.open = None;
+    }
+
     /// Ends it with an error that the client is told of: a refused request leaves no line. Otherwise as [`Line::close`].
     ///
     /// # Errors
     /// It could not be written.
     pub async fn end(&mut self, error: &ApiError) -> Result<bool, ApiError> {
         if error.is_refusal() {
-            self.open = None;
-            return Ok(false);
+            self.forget();
         }
         self.close(End::error(error)).await
     }

@@ -46,6 +46,12 @@ fn a_file_holds_more_of_them() {
     let path = setup.path("no").display().to_string();
     setup
         .refused(&[&format!("config.toml:1:20: server.keys_file is \"{path}\"; it can't be read: No such file or directory (os error 2)")]);
+    // A file that was emptied must not let everybody in.
+    for nothing in ["", "# none\n\n"] {
+        let setup = Setup::file("server.keys_file = \"keys\"").with_file("keys", nothing);
+        let path = setup.path("keys").display().to_string();
+        setup.refused(&[&format!("config.toml:1:20: server.keys_file is \"{path}\"; it holds no key")]);
+    }
 }
 
 #[test]
