@@ -52,6 +52,8 @@ pub enum Command {
     Engine {
         /// The engine, for lists of processes
         name: String,
+        /// What it says of itself
+        filter: String,
     },
 }
 
@@ -145,7 +147,8 @@ mod tests {
 
     #[test]
     fn the_command_of_engines_is_not_shown() {
-        assert_eq!(parse("minivaultd engine mine").map(|arguments| arguments.command), Ok(Some(Command::Engine { name: "mine".into() })));
+        let engine = Command::Engine { name: "mine".into(), filter: "warn".into() };
+        assert_eq!(parse("minivaultd engine mine warn").map(|arguments| arguments.command), Ok(Some(engine)));
         assert!(!Arguments::command().render_long_help().to_string().contains("engine's process"));
     }
 

@@ -1,6 +1,5 @@
 //! The daemon's life: everything opened, served, and closed in order.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use listenfd::ListenFd;
-use minivault_engines::isolated::LOG_TARGET;
 use minivault_engines::{Engines, TextEngine};
 use minivault_journal::{Journal, Recording};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{Arguments, Command};
 use crate::config::{self, Listen, Loaded, LogSettings, ServerSettings, Settings};
@@ -39,12 +36,9 @@ pub fn run(engines: Engines) -> ExitCode {
     // It changes the environment, so it comes before there are threads.
     let inherited = ListenFd::from_env();
     let arguments = Arguments::parse();
-    if let Some(Command::Engine { .. }) = arguments.command {
-        return engine_process::run(&engines);
+    if let Some(Command::Engine { filter, .. }) = &arguments.command {
+        return engine_process::run(&engines, filter);
     }
-    // What an engine's process wrote has passed its own filter.
-    let filter = diagnostics().add_directive(format!("{LOG_TARGET}=trace").parse().expect("a target and a level are a directive"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -64,14 +58,11 @@ pub fn run(engines: Engines) -> ExitCode {
     }
 }
 
-/// What is told on stderr.
-pub(crate) fn diagnostics() -> EnvFilter {
-    EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into())
-}
-
 async fn obey(engines: &Engines, arguments: Arguments, inherited: ListenFd) -> anyhow::Result<()> {
     let source = arguments.source().context("the working directory can't be told")?;
     let Loaded { settings, report } = config::load(engines, source)?;
+    let _diagnostics = settings.diagnostics.start()?;
+    let filter = settings.diagnostics.effective_filter();
     match arguments.command {
         Some(Command::Config) => print!("{report}"),
         Some(Command::Pull { engine }) => {
@@ -80,7 +71,7 @@ async fn obey(engines: &Engines, arguments: Arguments, inherited: ListenFd) -> a
                 println!("{}", path.display());
             }
         }
-        Some(Command::Eval(arguments)) => eval::run(engine_process::apart(settings.engines)?, &arguments).await?,
+        Some(Command::Eval(arguments)) => eval::run(engine_process::apart(settings.engines, &filter)?, &arguments).await?,
         // It is another program's beginning.
         Some(Command::Engine { .. }) => {}
         None => live(settings, inherited).await?,
@@ -89,13 +80,14 @@ async fn obey(engines: &Engines, arguments: Arguments, inherited: ListenFd) -> a
 }
 
 async fn live(settings: Settings, inherited: ListenFd) -> anyhow::Result<()> {
-    let Settings { engine, mut server, log, generation, engines, aliases } = settings;
+    let Settings { engine, mut server, log, diagnostics, generation, engines, aliases } = settings;
     // What can fail at once fails before a model is loaded.
     let mut signals = Signals { interrupts: signal(SignalKind::interrupt())?, terminations: signal(SignalKind::terminate())? };
     let listeners = listen(&mut server, inherited).await?;
     let kept = in_words(&log);
     let journal = Arc::new(Journal::open(&log.path, &log.options)?);
-    let engines = Arc::new(EngineTable::new(engine, engine_process::apart(engines)?).with_aliases(aliases));
+    let engines =
+        Arc::new(EngineTable::new(engine, engine_process::apart(engines, &diagnostics.effective_filter())?).with_aliases(aliases));
     let limits = Limits {
         body: server.body_limit,
         prompt: server.max_prompt_bytes,
@@ -157,7 +149,7 @@ async fn live(settings: Settings, inherited: ListenFd) -> anyhow::Result<()> {
         supervisor::stopping();
         app.drain();
     };
-    let mut ending = serve(listeners, Door::new(&server).before(router(app.clone())), server.terms, stop).await;
+    let mut ending = serve(listeners, router(app.clone(), Door::new(&server)), server.terms, stop).await;
     // A second signal says that there is no more time.
     let (hurry, hurried) = tokio::sync::oneshot::channel();
     tokio::spawn({

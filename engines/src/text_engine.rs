@@ -282,6 +282,8 @@ pub struct Health {
     pub slots: usize,
     /// What it has done since it was loaded.
     pub measured: Measured,
+    /// How often it was started anew since then, because the process that it had of its own ended.
+    pub restarts: u64,
 }
 
 /// Whether an engine can answer.

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::Loaded;
 use super::aliases;
 use super::defaults;
+use super::diagnostics;
 use super::engine_tables;
 use super::error::{ConfigError, Problem, hint};
 use super::explain::Section;
@@ -58,13 +59,15 @@ pub(super) fn check(
     checker.top(&table);
     let server = server::check(&mut checker, &mut table);
     let log = log::check(&mut checker, &mut table);
+    let diagnostics = diagnostics::check(&mut checker, &mut table);
     let generation = checker.generation(&mut table);
     let (engine, engine_settings) = engine_tables::check(engines, &mut checker, &mut table);
     let aliases = aliases::check(&mut checker, &mut table);
-    match (server, log, generation, engine) {
-        (Some(server), Some(log), Some(generation), Some(engine)) if checker.problems.is_empty() => {
+    match (server, log, diagnostics, generation, engine) {
+        (Some(server), Some(log), Some(diagnostics), Some(generation), Some(engine)) if checker.problems.is_empty() => {
             let report = Report::new(&merged, &table);
-            Ok(Loaded { settings: Settings { engine, server, log, generation, engines: engine_settings, aliases }, report })
+            let settings = Settings { engine, server, log, diagnostics, generation, engines: engine_settings, aliases };
+            Ok(Loaded { settings, report })
         }
         _ => Err(ConfigError::new(checker.problems)),
     }
@@ -166,7 +169,7 @@ pub(super) fn section<'a>(table: &'a mut Dict, name: &str) -> Option<&'a mut Dic
 }
 
 /// The keys at the top that hold tables.
-const SECTIONS: [&str; 5] = ["server", "log", "generation", "aliases", "engines"];
+const SECTIONS: [&str; 6] = ["server", "log", "diagnostics", "generation", "aliases", "engines"];
 
 /// Values in a source that stand where a table belongs. Merging would hide them under another source's table.
 fn misshapen(layer: &Layer) -> Vec<Problem> {

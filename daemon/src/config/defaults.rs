@@ -97,6 +97,7 @@ pub(super) fn sections() -> Dict {
             ])
             .into(),
         ),
+        ("diagnostics", table([("filter", "warn".into()), ("format", "text".into()), ("otlp", "".into())]).into()),
         (
             "generation",
             table([

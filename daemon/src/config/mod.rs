@@ -5,7 +5,7 @@
 //!
 //! - `defaults`, `file`, `environment`: the sources, each as tables of plain values
 //! - `merged`: figment merges them; every value keeps its origin
-//! - `check`, `server`, `keys`, `listen`, `words`, `log`, `engine_tables`, `aliases`, `loading`: from plain values to [`Settings`]
+//! - `check`, `server`, `keys`, `listen`, `words`, `log`, `diagnostics`, `engine_tables`, `aliases`, `loading`: from plain values to [`Settings`]
 //! - `explain`, `error`, `report`, `notation`: mistakes and values in the words of the configuration
 //!
 //! An engine's table is read by the backend it names ([`Engines::prepare`]), so nothing here knows a backend's keys.
@@ -13,6 +13,7 @@
 mod aliases;
 mod check;
 mod defaults;
+mod diagnostics;
 mod engine_tables;
 mod environment;
 mod error;

@@ -28,7 +28,7 @@ pub struct Entry {
 impl Report {
     pub(super) fn new(merged: &Merged, table: &Dict) -> Self {
         let mut report = Self { entries: Vec::new() };
-        for section in ["engine", "built_in_engines", "server", "log", "generation", "aliases", "engines"] {
+        for section in ["engine", "built_in_engines", "server", "log", "diagnostics", "generation", "aliases", "engines"] {
             if let Some(value) = table.get(section) {
                 report.add(merged, &mut vec![section.to_owned()], value);
             }

@@ -10,6 +10,7 @@ use minivault_engines::registry::Prepared;
 
 use super::{KeepAlive, Listen, LoadTime};
 use crate::body::Pace;
+use crate::diagnostics::DiagnosticsSettings;
 use crate::door::keys::Key;
 use crate::door::origins::Origin;
 use crate::door::server::Terms;
@@ -24,6 +25,8 @@ pub struct Settings {
     pub server: ServerSettings,
     /// The interaction log.
     pub log: LogSettings,
+    /// What the daemon says of itself.
+    pub diagnostics: DiagnosticsSettings,
     /// Defaults of the native endpoints.
     pub generation: GenerationSettings,
     /// The engines by name.

@@ -8,7 +8,6 @@
 //! - [`headers`]: how many they may be
 //! - [`hosts`], [`origins`]: names that the daemon answers to, and pages that may ask it
 //! - [`keys`], [`limits`]: who may ask, and how much
-//! - `request_id`: a name for each request
 
 pub mod connection;
 pub mod headers;
@@ -17,7 +16,6 @@ pub mod keys;
 pub mod limits;
 pub mod listener;
 pub mod origins;
-mod request_id;
 pub mod server;
 pub mod tls;
 
@@ -27,7 +25,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header;
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 
 use crate::config::ServerSettings;
@@ -73,7 +71,7 @@ impl Door {
             Some(cors) => locked.layer(cors),
             None => locked,
         };
-        open.layer(from_fn_with_state(door, admit)).layer(from_fn(request_id::echo))
+        open.layer(from_fn_with_state(door, admit))
     }
 
     /// Whether a path needs no key.

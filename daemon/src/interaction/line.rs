@@ -10,9 +10,11 @@ use minivault_engines::{EngineInfo, GenerateRequest, Prompt, Token, TokenId, Usa
 use minivault_journal::{Computation, Kept, Outcome, Place, Record, Recording, TokenUsage};
 use prometheus_client::metrics::histogram::Histogram;
 use serde_json::{Map, Value, json};
+use tracing::Span;
 
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::observation;
 
 /// The status in the log when the client left before the end, as nginx counts it.
 const CLIENT_LEFT: u16 = 499;
@@ -30,6 +32,7 @@ pub(super) struct Line {
     /// Where it counts the time from one token to the next: looked up once, and not for each of them.
     next_token: Histogram,
     metrics: Arc<Metrics>,
+    span: Span,
 }
 
 /// What all lines of one question say.
@@ -102,6 +105,7 @@ impl About {
             token_hashes: None,
         });
         Line {
+            span: observation::answer(&record),
             open: Some((place, record)),
             started: self.started,
             calls: Vec::new(),
@@ -171,8 +175,13 @@ impl Line {
         record.tool_calls = self.calls.iter().map(as_logged).collect();
         record.duration_ms = milliseconds(self.started, end.at);
         (record.finish_reason, record.status, record.error) = (end.outcome, end.status, end.error);
-        self.metrics.ended(&record);
+        self.tell(&record);
         Ok(place.write(*record).wait().await? == Kept::Dropped)
+    }
+
+    fn tell(&self, record: &Record) {
+        self.metrics.ended(record);
+        observation::ended(&self.span, record);
     }
 
     /// Nothing is to be told of it.
@@ -201,7 +210,7 @@ impl Drop for Line {
             (record.finish_reason, record.status) = (Outcome::Error, 500);
         }
         record.duration_ms = milliseconds(self.started, Instant::now());
-        self.metrics.ended(&record);
+        self.tell(&record);
         drop(place.write(*record));
     }
 }

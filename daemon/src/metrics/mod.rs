@@ -7,10 +7,7 @@ mod state;
 
 use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
-use minivault_journal::{Journal, Outcome, Record};
+use minivault_journal::{Journal, Record};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::Counter;
@@ -20,7 +17,6 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::engine_table::EngineTable;
-use crate::routes::App;
 use crate::throughput::Throughput;
 use state::Scraped;
 
@@ -122,6 +118,11 @@ impl Metrics {
         Ok(text)
     }
 
+    /// A request's answer begins.
+    pub fn answered(&self, route: String, method: String, status: u16) {
+        self.http.get_or_create(&HttpLabels { route, method, status }).inc();
+    }
+
     /// Where an answer of this engine counts the seconds from one token to the next.
     pub fn next_token(&self, engine: &str) -> Histogram {
         self.next_token.get_or_create_owned(&EngineLabels { engine: engine.to_owned() })
@@ -129,14 +130,7 @@ impl Metrics {
 
     /// An answer has ended.
     pub fn ended(&self, record: &Record) {
-        let outcome = match record.finish_reason {
-            Outcome::Stop => "stop",
-            Outcome::Length => "length",
-            Outcome::ToolCalls => "tool_calls",
-            Outcome::Timeout => "timeout",
-            Outcome::Cancelled => "cancelled",
-            Outcome::Error => "error",
-        };
+        let outcome = record.finish_reason.as_str();
         let labels = EngineLabels { engine: record.model.clone() };
         let answer = AnswerLabels { engine: record.model.clone(), route: record.endpoint.clone(), outcome };
         self.throughput.note(&record.model);
@@ -149,17 +143,4 @@ impl Metrics {
         }
         self.duration.get_or_create(&labels).observe(record.duration_ms / 1000.0);
     }
-}
-
-/// Counts each request once its answer begins. Paths that are none share a label: strangers must not make up new ones.
-pub async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let method = match request.method().as_str() {
-        known @ ("GET" | "HEAD" | "POST" | "OPTIONS") => known,
-        _ => "other",
-    };
-    let method = method.to_owned();
-    let response = next.run(request).await;
-    app.metrics.http.get_or_create(&HttpLabels { route, method, status: response.status().as_u16() }).inc();
-    response
 }

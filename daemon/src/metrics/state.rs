@@ -65,6 +65,11 @@ impl Scraped {
                 ConstGauge::new(read(health) as i64).encode(family.encode_family(&[("engine", name.as_str())])?)?;
             }
         }
+        let restarts = "How often an engine was started anew because its process had ended";
+        let mut family = encoder.encode_descriptor("engine_restarts", restarts, None, MetricType::Counter)?;
+        for (name, health) in &loaded {
+            ConstCounter::new(health.restarts).encode(family.encode_family(&[("engine", name.as_str())])?)?;
+        }
         let distributions: [Distribution; 2] = [
             ("step_width", "Sequences that a step of the engine fed", None, &WIDTHS, |health| &health.measured.widths),
             ("queue_time", "How long requests waited for their slot", Some(Unit::Seconds), &WAITS, |health| &health.measured.waits),

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::Request;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use minivault_engines::GenerateRequest;
@@ -26,10 +27,12 @@ use utoipa_axum::routes;
 
 use crate::body::Pace;
 use crate::config::GenerationSettings;
+use crate::door::Door;
 use crate::engine_table::EngineTable;
 use crate::error::ApiError;
 use crate::logging;
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
+use crate::observation::observe;
 use crate::openapi;
 use crate::patience::{Deadlines, Patience};
 
@@ -234,19 +237,19 @@ pub(crate) const SAME: [(&str, &str); 5] = [
     ("/health", "/v1/health"),
 ];
 
-/// All routes, and what the rest is answered with.
-pub fn router(app: App) -> Router {
+/// All routes behind a door, and what the rest is answered with.
+pub fn router(app: App, door: Door) -> Router {
     let (api, _) = documented().split_for_parts();
     let router = if app.page { api.merge(page::routes()) } else { api };
-    router
+    let routes = router
         .fallback(async |request: Request| ApiError::unknown_path(request.uri().path()))
         .method_not_allowed_fallback(async |request: Request| ApiError::wrong_method(request.method().as_str(), request.uri().path()))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), metrics::count))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| -> Response {
             let reason = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             tracing::error!(reason, "a handler panicked");
             ApiError::internal().into_response()
         }))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), logging::obey))
-        .with_state(app)
+        .layer(from_fn_with_state(app.clone(), logging::obey))
+        .with_state(app.clone());
+    door.before(routes).layer(from_fn_with_state(app, observe))
 }

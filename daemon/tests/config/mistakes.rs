@@ -29,7 +29,7 @@ fn a_key_like_no_other_gets_the_list_of_keys() {
     Setup::file("[engines.smollm2]\nx = 1\n").refused(&["config.toml:2:1: [engines.smollm2] has no key `x`; its keys are: \
          backend, context, fallback, isolate, keep_alive, load, load_timeout, memory_limit, model, sha256, tags, wheel"]);
     Setup::file("colour = 1\n").refused(&[
-        "config.toml:1:1: there is no key `colour`; there are: aliases, built_in_engines, engine, engines, generation, log, server",
+        "config.toml:1:1: there is no key `colour`; there are: aliases, built_in_engines, diagnostics, engine, engines, generation, log, server",
     ]);
 }
 

@@ -26,6 +26,15 @@ fn sizes_and_times_have_limits() {
     refused("log", "on_failure", "\"maybe\"", "it must be one of closed, open");
     refused("log", "record", "\"some\"", "it must be one of full, hash, meta, off");
     refused("log", "redact", "[\"a(\"]", "one isn't a regular expression: unclosed group");
+    refused(
+        "diagnostics",
+        "filter",
+        "\"a=loud\"",
+        "it must be a filter as of RUST_LOG: error parsing level filter: expected one of \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or a number 0-5",
+    );
+    refused("diagnostics", "format", "\"xml\"", "it must be one of text, json");
+    #[cfg(not(feature = "otlp"))]
+    refused("diagnostics", "otlp", "\"http://127.0.0.1:4318\"", "this minivaultd was built without the feature `otlp`");
     refused("engines.distilgpt2", "memory_limit", "4096", "it must be 33554432 bytes or more");
     let needless = "it limits a process of the engine's own, and there is none without `isolate = true`";
     refused("engines.distilgpt2", "memory_limit", "4294967296", needless);

@@ -28,11 +28,15 @@ async fn requests_tokens_times_and_the_log_are_counted() {
     }
     daemon.ask("/generate", &json!({"prompt": "x", "max_tokens": -1})).await;
     daemon.ask("/no/such/path-7", &json!({})).await;
+    let foreign = Request::post("/generate").header("host", "evil.example").body(Body::from("{}")).unwrap();
+    assert_eq!(daemon.send(foreign).await.status(), 403);
     let text = scrape(&daemon).await;
     for (line, expected) in [
         (r#"minivault_http_requests_total{route="/generate",method="POST",status="200"}"#, 3.0),
         (r#"minivault_http_requests_total{route="/generate",method="POST",status="400"}"#, 1.0),
         (r#"minivault_http_requests_total{route="none",method="POST",status="404"}"#, 1.0),
+        (r#"minivault_http_requests_total{route="/generate",method="POST",status="403"}"#, 1.0),
+        (r#"minivault_engine_restarts_total{engine="scripted"}"#, 0.0),
         (r#"minivault_answers_total{engine="scripted",route="/generate",outcome="length"}"#, 3.0),
         (r#"minivault_generated_tokens_total{engine="scripted"}"#, 12.0),
         (r#"minivault_time_to_first_token_seconds_count{engine="scripted"}"#, 3.0),

@@ -84,7 +84,7 @@ impl Daemon {
         // It can be said only while nobody else has the app.
         drop(other);
         let app = app.with_log_off_allowed(true);
-        let daemon = Self { router: Door::new(&server_settings()).before(router(app.clone())), app, folder };
+        let daemon = Self { router: router(app.clone(), Door::new(&server_settings())), app, folder };
         daemon.app.engines.open_default().await.unwrap();
         daemon
     }
@@ -95,7 +95,7 @@ impl Daemon {
         // It can be said only while nobody else has the app.
         drop(other);
         let app = app.telling(tells);
-        Self { router: router(app.clone()), app, folder }
+        Self { router: router(app.clone(), Door::new(&server_settings())), app, folder }
     }
 
     /// The same daemon without a page.
@@ -104,7 +104,7 @@ impl Daemon {
         // It can be said only while nobody else has the app.
         drop(other);
         let app = app.with_page(false);
-        Self { router: Door::new(&server_settings()).before(router(app.clone())), app, folder }
+        Self { router: router(app.clone(), Door::new(&server_settings())), app, folder }
     }
 
     /// Engines of any backend; the first one is the default.
@@ -133,19 +133,19 @@ impl Daemon {
         };
         let limits = limits();
         let app = App::new(Arc::new(EngineTable::new(default, settings).with_aliases(aliases)), journal, generation, limits);
-        Self { router: Door::new(&server_settings()).before(router(app.clone())), app, folder }
+        Self { router: router(app.clone(), Door::new(&server_settings())), app, folder }
     }
 
     /// The same one, with another door.
     pub fn behind(self, settings: &ServerSettings) -> Self {
-        Self { router: Door::new(settings).before(router(self.app.clone())), ..self }
+        Self { router: router(self.app.clone(), Door::new(settings)), ..self }
     }
 
     /// The same one, with other limits for requests.
     pub fn limited(self, limits: Limits) -> Self {
         let Self { app, folder, .. } = self;
         let app = App::new(app.engines.clone(), app.journal.clone(), app.generation.clone(), limits);
-        Self { router: Door::new(&server_settings()).before(router(app.clone())), app, folder }
+        Self { router: router(app.clone(), Door::new(&server_settings())), app, folder }
     }
 
     /// As a client on this machine would.

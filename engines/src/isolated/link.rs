@@ -9,7 +9,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::frame::framed;
 use super::messages::{Answer, Ask, Call, Start};
@@ -19,10 +19,15 @@ use crate::generation::{Beginning, Generation, TextEvent};
 use crate::request::{GenerateRequest, TokenId};
 use crate::text_engine::LogitRows;
 
+/// Bytes of calls that wait until the process reads them. One that is stuck reads none, however many come for it.
+const UNREAD_BYTES: usize = 64 << 20;
+
 /// The way to one process, from its start to its end.
 pub(super) struct Link {
-    /// Never full: each call has one frame in it, and one more if it is cancelled.
-    frames: mpsc::UnboundedSender<Vec<u8>>,
+    /// Calls take [`room`](Self::room); besides them there is at most a cancellation for each.
+    frames: mpsc::UnboundedSender<Frame>,
+    /// Bytes that calls may still take.
+    room: Arc<Semaphore>,
     expected: Mutex<Expected>,
     numbers: AtomicU64,
 }
@@ -32,6 +37,15 @@ struct Expected {
     calls: HashMap<u64, Expecting>,
     /// Nothing comes any more, for this reason.
     over: Option<EngineError>,
+}
+
+/// A message for the process, until it is written.
+pub(super) struct Frame {
+    bytes: Vec<u8>,
+    /// What a call takes of the link's room.
+    _room: Option<OwnedSemaphorePermit>,
+    /// Told when it is written.
+    written: Option<oneshot::Sender<()>>,
 }
 
 /// Who waits under a number.
@@ -51,37 +65,38 @@ struct Batch {
 
 impl Link {
     /// A link, and the frames to be written to its socket.
-    pub fn new(start: Start) -> (Arc<Self>, mpsc::UnboundedReceiver<Vec<u8>>) {
+    pub fn new(start: Start) -> (Arc<Self>, mpsc::UnboundedReceiver<Frame>) {
         let (frames, unwritten) = mpsc::unbounded_channel();
-        let link = Self { frames, expected: Mutex::default(), numbers: AtomicU64::new(0) };
+        let room = Arc::new(Semaphore::new(UNREAD_BYTES));
+        let link = Self { frames, room, expected: Mutex::default(), numbers: AtomicU64::new(0) };
         link.send(&Ask::Start(start));
         (Arc::new(link), unwritten)
     }
 
     /// Asks for one answer.
     pub async fn ask(&self, call: Call) -> Result<Answer> {
-        let id = self.numbers(1);
         let (sender, answer) = oneshot::channel();
-        self.expect(id, Expecting::Answer(sender))?;
-        self.send(&Ask::Call { id, call });
+        let (id, _) = self.call(call, 1, Expecting::Answer(sender))?;
         self.wait(id, 1, answer).await
     }
 
-    /// Asks for generations.
-    pub async fn begin(&self, request: GenerateRequest, count: usize) -> Result<Vec<Generation>> {
-        let id = self.numbers(count);
+    /// Asks for generations. `None`: the process ended before it was told of them.
+    pub async fn begin(&self, request: GenerateRequest, count: usize) -> Result<Option<Vec<Generation>>> {
         let (sender, answer) = oneshot::channel();
-        self.expect(id, Expecting::Generations(sender))?;
-        self.send(&Ask::Call { id, call: Call::Choices { request, count } });
-        self.wait(id, count, answer).await
+        let (id, mut written) = match self.call(Call::Choices { request, count }, count, Expecting::Generations(sender)) {
+            Err(_) if self.is_over() => return Ok(None),
+            called => called?,
+        };
+        match self.wait(id, count, answer).await {
+            Err(_) if self.is_over() && written.try_recv().is_err() => Ok(None),
+            begun => begun.map(Some),
+        }
     }
 
     /// Asks for logits, which come as they are taken.
     pub async fn read(self: &Arc<Self>, tokens: Vec<TokenId>) -> Result<LogitRows> {
-        let id = self.numbers(1);
         let (sender, answer) = oneshot::channel();
-        self.expect(id, Expecting::Answer(sender))?;
-        self.send(&Ask::Call { id, call: Call::Logits(tokens) });
+        let (id, _) = self.call(Call::Logits(tokens), 1, Expecting::Answer(sender))?;
         match self.wait(id, 1, answer).await? {
             Answer::Readable => {}
             other => return Err(unexpected(&other)),
@@ -182,8 +197,18 @@ impl Link {
         answer.unwrap_or(Err(EngineError::Stopped))
     }
 
-    fn numbers(&self, count: usize) -> u64 {
-        self.numbers.fetch_add(count.max(1) as u64, Ordering::Relaxed)
+    /// Sends a call that takes so many numbers: the first of them, and what tells when it has been written.
+    fn call(&self, call: Call, count: usize, expecting: Expecting) -> Result<(u64, oneshot::Receiver<()>)> {
+        let id = self.numbers.fetch_add(count.max(1) as u64, Ordering::Relaxed);
+        let bytes = framed(&Ask::Call { id, call });
+        let wanted = bytes.len().min(UNREAD_BYTES) as u32;
+        let waiting = || self.expected().calls.len();
+        let room = self.room.clone().try_acquire_many_owned(wanted).map_err(|_| EngineError::Busy { waiting: waiting() })?;
+        self.expect(id, expecting)?;
+        let (written, told) = oneshot::channel();
+        // A link without a writer is about to be ended.
+        let _ = self.frames.send(Frame { bytes, _room: Some(room), written: Some(written) });
+        Ok((id, told))
     }
 
     fn expect(&self, id: u64, expecting: Expecting) -> Result<()> {
@@ -201,23 +226,26 @@ impl Link {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sends what is part of a call, or comes before all of them.
     fn send(&self, ask: &Ask) {
         // A link without a writer is about to be ended.
-        let _ = self.frames.send(framed(ask));
+        let _ = self.frames.send(Frame { bytes: framed(ask), _room: None, written: None });
     }
 }
 
 /// Writes frames as they come, as many at once as there are.
-pub(super) async fn write(mut socket: OwnedWriteHalf, mut frames: mpsc::UnboundedReceiver<Vec<u8>>) {
-    let mut batch = Vec::new();
+pub(super) async fn write(mut socket: OwnedWriteHalf, mut frames: mpsc::UnboundedReceiver<Frame>) {
+    let (mut batch, mut bytes) = (Vec::new(), Vec::new());
     while frames.recv_many(&mut batch, 64).await > 0 {
-        let bytes = batch.drain(..).reduce(|mut bytes, frame| {
-            bytes.extend(frame);
-            bytes
-        });
+        bytes.clear();
+        batch.iter().for_each(|frame| bytes.extend_from_slice(&frame.bytes));
         // Whoever reads the answers learns of the end, too.
-        if socket.write_all(&bytes.unwrap_or_default()).await.is_err() {
+        if socket.write_all(&bytes).await.is_err() {
             return;
+        }
+        for written in batch.drain(..).filter_map(|frame| frame.written) {
+            // Whoever asked may have left.
+            let _ = written.send(());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What an isolated engine and its supervisor both see.
 
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,7 @@ pub(super) struct Shared {
     opening: Mutex<Option<oneshot::Sender<Result<()>>>>,
     wanted: Mutex<bool>,
     changed: Condvar,
+    restarts: AtomicU64,
 }
 
 impl Shared {
@@ -57,6 +59,7 @@ impl Shared {
             opening: Mutex::new(Some(opening)),
             wanted: Mutex::new(true),
             changed: Condvar::new(),
+            restarts: AtomicU64::new(0),
         }
     }
 
@@ -80,6 +83,11 @@ impl Shared {
             is_awaited
         });
         self.report_opening(Ok(()));
+    }
+
+    /// The process is started anew.
+    pub fn count_restart(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn refuse(&self, error: EngineError) {
@@ -117,10 +125,11 @@ impl Shared {
     pub fn health(&self) -> Health {
         let told = lock(&self.told).as_ref().map(|(_, health)| health.clone());
         let slots = told.as_ref().map_or(0, |health| health.slots);
-        let idle = |state| Health { state, active: 0, queued: 0, slots, measured: Measured::default() };
+        let restarts = self.restarts.load(Ordering::Relaxed);
+        let idle = |state| Health { state, active: 0, queued: 0, slots, measured: Measured::default(), restarts };
         match &*self.phase.borrow() {
             Phase::Starting => idle(State::Loading),
-            Phase::Running(_) => told.unwrap_or(idle(State::Ready)),
+            Phase::Running(_) => told.map_or(idle(State::Ready), |told| Health { restarts, ..told }),
             Phase::Failed(reason) => idle(State::Failed(reason.clone())),
             Phase::Stopped => idle(State::Failed("the engine has been stopped".into())),
         }

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
-use super::link::{self, Link};
+use super::link::{self, Frame, Link};
 use super::messages::{Start, Tell};
 use super::restarts::{self, MOST, Restarts, WITHIN};
 use super::shared::{Alive, Phase, Shared};
@@ -63,6 +63,7 @@ impl Supervisor {
             if self.shared.report_opening(Err(EngineError::Unavailable(reason.clone()))) {
                 break;
             }
+            self.shared.count_restart();
             tracing::error!(engine = self.shared.name, "{reason}; it is started anew");
         }
         self.shared.set_phase(Phase::Stopped);
@@ -152,7 +153,7 @@ impl Supervisor {
             .spawn()
     }
 
-    fn connect(&self, socket: UnixStream, unwritten: UnboundedReceiver<Vec<u8>>, reader: Reader) -> io::Result<()> {
+    fn connect(&self, socket: UnixStream, unwritten: UnboundedReceiver<Frame>, reader: Reader) -> io::Result<()> {
         let _inside = self.runtime.enter();
         let (read, write) = tokio::net::UnixStream::from_std(socket)?.into_split();
         self.runtime.spawn(link::write(write, unwritten));

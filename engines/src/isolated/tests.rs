@@ -148,7 +148,7 @@ fn answers_arrive_whole() {
     };
     let counts = |sum| Counts { counts: vec![1, 0, u64::MAX], sum };
     let measured = Measured { widths: counts(0.1), waits: counts(-1e300) };
-    let health = Health { state: State::Failed("why".into()), active: 1, queued: 2, slots: 3, measured };
+    let health = Health { state: State::Failed("why".into()), active: 1, queued: 2, slots: 3, measured, restarts: 4 };
     check(&Tell::Serving { info, health: health.clone() });
     check(&Tell::Health(health));
 }

@@ -57,7 +57,7 @@ choice!(Determinism { 0 => Bitwise {}, 1 => Serial {}, 2 => None {} });
 record!(Capabilities { chat_template, logprobs, tokenize, embeddings });
 record!(Computation { version, dtype, kernel, threads });
 record!(RenderedPrompt { text, tokens });
-record!(Health { state, active, queued, slots, measured });
+record!(Health { state, active, queued, slots, measured, restarts });
 record!(Measured { widths, waits });
 record!(Counts { counts, sum });
 choice!(State { 0 => Loading {}, 1 => Ready {}, 2 => Failed { 0: reason } });

@@ -177,8 +177,14 @@ impl Batch {
 
     /// Lets go of requests whose reader is gone.
     fn leave(&mut self, model: &mut dyn Model) {
-        self.waiting.retain(|sequence| !sequence.is_abandoned());
-        let Self { running, slots, .. } = self;
+        let Self { waiting, turns, running, slots, .. } = self;
+        if waiting.iter().any(Sequence::is_abandoned) {
+            let (gone, left) = std::mem::take(waiting).into_iter().partition(Sequence::is_abandoned);
+            *waiting = left;
+            let waits = |client| waiting.iter().any(|sequence| sequence.client() == client);
+            let gone: VecDeque<Sequence> = gone;
+            gone.iter().map(Sequence::client).filter(|client| !waits(*client)).for_each(|client| turns.forget(client));
+        }
         for Running { slot, sequence, .. } in running.extract_if(.., |running| running.sequence.is_abandoned()) {
             slots.leave(slot, sequence.into_fed(), model);
         }

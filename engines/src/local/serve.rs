@@ -73,7 +73,7 @@ impl Shared {
     pub fn health(&self, slots: usize) -> Health {
         let active = self.active.load(Ordering::Relaxed);
         let queued = (self.capacity - self.places.available_permits()).saturating_sub(active);
-        Health { state: self.state(), active, queued, slots, measured: lock(&self.measured).clone() }
+        Health { state: self.state(), active, queued, slots, measured: lock(&self.measured).clone(), restarts: 0 }
     }
 
     pub fn set_active(&self, active: usize) {

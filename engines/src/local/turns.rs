@@ -26,6 +26,11 @@ impl Turns {
         turn
     }
 
+    /// A client's last request that waited has left without having had its turn.
+    pub fn forget(&mut self, client: Option<&Arc<str>>) {
+        self.next.remove(&client.cloned());
+    }
+
     /// A request of that turn has been given a slot.
     pub fn begun(&mut self, turn: u64) {
         self.served = self.served.max(turn);
@@ -48,6 +53,15 @@ mod tests {
         assert_eq!(turns.next(bob.clone(), 1), 2, "then in turn");
         turns.begun(9);
         assert_eq!((turns.next(bob, 1), turns.next(ada, 3)), (9, 10), "nobody saves up turns");
+    }
+
+    #[test]
+    fn turns_that_nobody_wanted_any_more_are_not_owed() {
+        let mut turns = Turns::default();
+        let ada = Some(Arc::from("ada"));
+        assert_eq!([turns.next(ada.clone(), 3), turns.next(ada.clone(), 1)], [0, 3]);
+        turns.forget(ada.as_ref());
+        assert_eq!(turns.next(ada, 1), 0);
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl TextEngine for RemoteEngine {
     /// Always ready: whether a server is there shows when it is asked.
     fn health(&self) -> Health {
         let active = self.config.slots - self.places.available_permits();
-        Health { state: State::Ready, active, queued: 0, slots: self.config.slots, measured: Measured::default() }
+        Health { state: State::Ready, active, queued: 0, slots: self.config.slots, measured: Measured::default(), restarts: 0 }
     }
 
     /// Asks for all at once: a server that takes one after the other would have the later ones wait for their first byte.

@@ -83,6 +83,30 @@ fn a_killed_engine_ends_its_streams_with_an_error_and_answers_again() {
     assert_eq!(log.iter().map(told).collect::<Vec<_>>(), [("error".to_owned(), 500), ("length".to_owned(), 200)]);
     assert!(!log[0]["response"].as_str().unwrap().is_empty(), "what was said before is kept");
     assert_eq!(daemon.get("/ready").0, 200);
+    let mut metrics = String::new();
+    daemon.send("GET", "/metrics", "").read_to_string(&mut metrics).unwrap();
+    assert!(metrics.contains("minivault_engine_restarts_total{engine=\"parrot\"} 1\n"), "{metrics}");
+}
+
+#[test]
+fn what_an_engine_that_is_stuck_is_asked_piles_up_to_a_limit() {
+    let daemon = isolated(&[]);
+    let process = daemon.process();
+    kill_process(process, Signal::STOP).unwrap();
+    // 64 MiB may wait for it.
+    let body = json!({"prompt": "a".repeat(1 << 20), "max_tokens": 1}).to_string();
+    let waiting: Vec<_> = (0..63).map(|_| daemon.send("POST", "/generate", &body)).collect();
+    let is_refused = || {
+        let mut answer = String::new();
+        let mut stream = daemon.send("POST", "/generate", &body);
+        stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let _ = stream.read_to_string(&mut answer);
+        answer.starts_with("HTTP/1.1 429")
+    };
+    daemon.waits_until("one is refused", |_| is_refused());
+    kill_process(process, Signal::CONT).unwrap();
+    drop(waiting);
+    daemon.waits_until("it answers again", |daemon| daemon.ask("/generate", &asks(1)).0 == 200);
 }
 
 #[test]
@@ -147,7 +171,7 @@ fn without_isolation_there_is_one_process() {
 #[test]
 fn nobody_but_the_daemon_starts_an_engine() {
     let folder = tempfile::tempdir().unwrap();
-    let output = super::command(folder.path(), &["engine", "parrot"]).output().unwrap();
+    let output = super::command(folder.path(), &["engine", "parrot", "warn"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && said.contains("started by its daemon alone"), "{said}");
 }
