@@ -3,7 +3,7 @@
 #
 #     python      the Python clients and suites, in a virtual environment (1 GB)
 #     instructor  instructor, in an environment of its own
-#     node        the Node client
+#     node        the Node clients
 #     openai      openai-python's own tests, out of its source package
 #     llama       llama.cpp's server tests, out of llama-cpp-python's source package
 #

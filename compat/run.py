@@ -74,7 +74,15 @@ class Suites:
             outcome = self.pytest("clients", [HERE / "clients/test_clients.py"], HERE, environment)
             python = self.folder / "instructor/bin/python"
             outcome.add(self.pytest("instructor", [HERE / "clients/test_instructor.py"], HERE, environment, python))
-            return outcome.add(self.node(environment))
+            return outcome.add(self.node("node", environment))
+
+    def ollama(self):
+        """What knows only Ollama: its own two clients, and LangChain's."""
+        engines = {"smollm2": {"context": 1024, "chat_template": str(HERE / "langchain/chat.jinja")}, "embedder": {**SMOLLM2, "pooling": "mean"}}
+        with Daemon(self.minivaultd, self.run_folder("ollama"), engine="smollm2", engines=engines) as daemon:
+            environment = {**self.at(daemon), "COMPAT_OLLAMA": daemon.url}
+            outcome = self.pytest("ollama", [HERE / "clients/test_ollama.py"], HERE, environment)
+            return outcome.add(self.node("ollama", environment))
 
     def lm_eval(self):
         """lm-evaluation-harness, beside what Transformers makes of the same task."""
@@ -133,12 +141,14 @@ class Suites:
             outcome.left_out += Counter(json.loads(report.read_text()).values())
         return outcome
 
-    def node(self, environment):
+    def node(self, name, environment):
+        """The Node clients' tests in clients/NAME.test.mjs."""
         if not shutil.which("node"):
             return Outcome(left_out=Counter({"node is not installed": 1}))
-        junit = self.run_folder("node") / "junit.xml"
+        junit = self.run_folder(f"{name}-node") / "junit.xml"
+        junit.unlink(missing_ok=True)
         reporter = ["--test-reporter=junit", f"--test-reporter-destination={junit}"]
-        self.run("node", ["node", "--test", *reporter, HERE / "clients/node.test.mjs"], HERE, environment)
+        self.run(f"{name}-node", ["node", "--test", *reporter, HERE / f"clients/{name}.test.mjs"], HERE, environment)
         return of_junit(junit)
 
     def run(self, suite, command, folder, environment):
@@ -156,6 +166,7 @@ NAMES = {
     "langchain": Suites.langchain,
     "llama.cpp": Suites.llama_cpp,
     "clients": Suites.clients,
+    "ollama": Suites.ollama,
     "lm-eval": Suites.lm_eval,
     "schemathesis": Suites.schemathesis,
 }

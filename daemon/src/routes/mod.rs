@@ -4,6 +4,7 @@ mod interactions;
 mod llama_server;
 mod models;
 mod native;
+mod ollama;
 mod openai;
 pub(crate) mod page;
 mod status;
@@ -240,6 +241,7 @@ pub(crate) const SAME: [(&str, &str); 5] = [
 /// All routes behind a door, and what the rest is answered with.
 pub fn router(app: App, door: Door) -> Router {
     let (api, _) = documented().split_for_parts();
+    let api = api.merge(ollama::routes());
     let router = if app.page { api.merge(page::routes()) } else { api };
     let routes = router
         .fallback(async |request: Request| ApiError::unknown_path(request.uri().path()))

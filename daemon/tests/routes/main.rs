@@ -17,6 +17,7 @@ mod loading;
 mod logging;
 mod metrics;
 mod native;
+mod ollama;
 mod page;
 mod refusals;
 mod replay;

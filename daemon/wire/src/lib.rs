@@ -8,6 +8,7 @@
 //! - [`interactions`][]: `/interactions`
 //! - [`models`][]: `/v1/models`
 //! - [`llama_server`][]: `/completion`, `/props` and `/slots`
+//! - [`ollama`][]: `/api/…`
 //! - [`tokens`][]: `/tokenize` and `/detokenize`
 //! - [`status`][]: `/health` and `/ready`
 //! - [`error`][]: the one error body
@@ -23,6 +24,7 @@ pub mod interactions;
 pub mod llama_server;
 pub mod models;
 pub mod native;
+pub mod ollama;
 pub mod sampling;
 pub mod status;
 mod stop;

@@ -33,6 +33,12 @@ impl ChatMessage {
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self { role: role.into(), content: content.into(), ..Self::default() }
     }
+
+    /// Bytes that it brings into a prompt, whatever a template adds.
+    pub fn bytes(&self) -> usize {
+        let called: usize = self.tool_calls.iter().map(|call| call.name.len() + call.arguments.len()).sum();
+        self.role.len() + self.content.len() + called
+    }
 }
 
 /// A call of a tool.

@@ -29,6 +29,11 @@ pub(in crate::routes) struct OpenAiBody<T>(pub T, pub LeftAside);
 pub(in crate::routes) struct LeftAside(Vec<&'static str>);
 
 impl LeftAside {
+    /// These.
+    pub fn of(names: &[&'static str]) -> Self {
+        Self(names.to_vec())
+    }
+
     /// What the log says of them, with their names in the body's order.
     pub fn fields(&self) -> impl Iterator<Item = (String, Value)> + use<> {
         (!self.0.is_empty()).then(|| ("ignored".to_owned(), json!(self.0))).into_iter()

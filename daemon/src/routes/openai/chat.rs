@@ -246,7 +246,7 @@ pub(in crate::routes) fn request(app: &App, body: ChatBody) -> Result<GenerateRe
     };
     let messages = conversation(body.messages)?;
     let tools = tools::offered(body.tools)?;
-    app.check_prompt_bytes("messages", messages.iter().map(bytes).sum())?;
+    app.check_prompt_bytes("messages", messages.iter().map(ChatMessage::bytes).sum())?;
     app.check_prompt_bytes("tools", tools.iter().map(|tool| tool.to_string().len()).sum())?;
     let form = Form { response_format: body.response_format, grammar: body.grammar, regex: body.regex, json_schema: body.json_schema };
     Ok(GenerateRequest {
@@ -262,12 +262,6 @@ pub(in crate::routes) fn request(app: &App, body: ChatBody) -> Result<GenerateRe
         client: None,
         options,
     })
-}
-
-/// Bytes that a message brings into the prompt.
-fn bytes(message: &ChatMessage) -> usize {
-    let called: usize = message.tool_calls.iter().map(|call| call.name.len() + call.arguments.len()).sum();
-    message.role.len() + message.content.len() + called
 }
 
 /// How many alternatives are wanted of each token, if log probabilities are.

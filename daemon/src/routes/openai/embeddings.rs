@@ -1,10 +1,13 @@
 //! `/v1/embeddings`: texts in, vectors out. No text is generated, so nothing is logged.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use axum::Json;
 use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use minivault_engines::Prompt;
+use minivault_engines::{EngineInfo, Prompt};
 use minivault_wire::embeddings::{Embedding, EmbeddingsAnswer, EmbeddingsBody, EmbeddingsUsage, EncodingFormat, Input, Vector};
 
 use crate::body::JsonBody;
@@ -27,20 +30,10 @@ pub(in crate::routes) async fn embed(
     State(app): State<App>,
     JsonBody(body): JsonBody<EmbeddingsBody>,
 ) -> Result<Json<EmbeddingsAnswer>, ApiError> {
-    let texts = texts(&app, body.input)?;
-    if app.is_draining() {
-        return Err(ApiError::draining());
-    }
-    let engine = app.engines.find(body.model.as_deref()).await?;
-    let embeddings = engine.embed(&texts).await.map_err(|error| ApiError::from(error).about("prompt", "input"))?;
-    let width = embeddings.first().map_or(0, |embedding| embedding.vector.len());
-    if let Some(dimensions) = body.dimensions.filter(|&dimensions| dimensions != width) {
-        let message = format!("dimensions is {dimensions}; this model's vectors have {width}, and no others can be had");
-        return Err(ApiError::invalid(Some("dimensions"), message));
-    }
-    let tokens = embeddings.iter().map(|embedding| embedding.tokens).sum();
+    let Embedded { engine, vectors, .. } = of(&app, body.model.as_deref(), body.input, body.dimensions).await?;
+    let tokens = vectors.iter().map(|embedding| embedding.tokens).sum();
     let format = body.encoding_format.unwrap_or_default();
-    let data = embeddings.into_iter().enumerate().map(|(index, embedding)| Embedding {
+    let data = vectors.into_iter().enumerate().map(|(index, embedding)| Embedding {
         object: "embedding".into(),
         index,
         embedding: written(embedding.vector, format),
@@ -48,9 +41,37 @@ pub(in crate::routes) async fn embed(
     Ok(Json(EmbeddingsAnswer {
         object: "list".into(),
         data: data.collect(),
-        model: engine.info().name.clone(),
+        model: engine.name.clone(),
         usage: EmbeddingsUsage { prompt_tokens: tokens, total_tokens: tokens },
     }))
+}
+
+/// Vectors, whoever asked for them.
+pub(in crate::routes) struct Embedded {
+    pub engine: Arc<EngineInfo>,
+    pub vectors: Vec<minivault_engines::Embedding>,
+    /// When the engine was there.
+    pub found: Instant,
+}
+
+/// A vector for each text of an input.
+///
+/// # Errors
+/// What is wrong with it; the engine has none, or none of that width.
+pub(in crate::routes) async fn of(app: &App, model: Option<&str>, input: Input, dimensions: Option<usize>) -> Result<Embedded, ApiError> {
+    let texts = texts(app, input)?;
+    if app.is_draining() {
+        return Err(ApiError::draining());
+    }
+    let engine = app.engines.find(model).await?;
+    let found = Instant::now();
+    let vectors = engine.embed(&texts).await.map_err(|error| ApiError::from(error).about("prompt", "input"))?;
+    let width = vectors.first().map_or(0, |embedding| embedding.vector.len());
+    if let Some(dimensions) = dimensions.filter(|&dimensions| dimensions != width) {
+        let message = format!("dimensions is {dimensions}; this model's vectors have {width}, and no others can be had");
+        return Err(ApiError::invalid(Some("dimensions"), message));
+    }
+    Ok(Embedded { engine: engine.info(), vectors, found })
 }
 
 /// The texts, none of them empty or too long for a prompt.

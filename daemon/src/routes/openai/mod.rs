@@ -20,7 +20,7 @@ mod logprobs;
 mod messages;
 mod prompts;
 mod sampling;
-mod tools;
+pub(super) mod tools;
 mod usage;
 
 use std::collections::BTreeMap;

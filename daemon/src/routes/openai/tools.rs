@@ -10,7 +10,7 @@ use crate::error::ApiError;
 ///
 /// # Errors
 /// One that is no function, or has no name that can be called.
-pub(super) fn offered(tools: Option<Vec<Tool>>) -> Result<Vec<Value>, ApiError> {
+pub(in crate::routes) fn offered(tools: Option<Vec<Tool>>) -> Result<Vec<Value>, ApiError> {
     let tools = tools.unwrap_or_default().into_iter().enumerate();
     tools.map(|(place, tool)| of_tool(&tool, &format!("tools[{place}]"))).collect()
 }

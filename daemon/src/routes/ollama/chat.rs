@@ -1,0 +1,68 @@
+//! `/api/chat`: messages in, text or calls of tools out.
+
+use std::time::Instant;
+
+use axum::extract::State;
+use axum::response::Response;
+use minivault_engines::chat::{ChatMessage, ToolCall};
+use minivault_engines::{GenerateRequest, Prompt, RequestOptions, ToolChoice};
+use minivault_wire::ollama::{ChatBody, Message};
+
+use super::answer::{Asked, Endpoint, form, loaded, tell};
+use super::options::Chosen;
+use super::{Body, Refused, engine_of, refuse, thinks};
+use crate::error::ApiError;
+use crate::routes::App;
+use crate::routes::openai::{LeftAside, tools};
+
+pub(super) async fn answer(State(app): State<App>, Body(body): Body<ChatBody>) -> Result<Response, Refused> {
+    let started = Instant::now();
+    refuse("think", thinks(body.think.as_ref()))?;
+    let messages = body.messages.into_iter().enumerate().map(|(place, message)| of_message(place, message));
+    let messages = messages.collect::<Result<Vec<ChatMessage>, ApiError>>()?;
+    let tools = tools::offered(body.tools)?;
+    app.check_prompt_bytes("messages", messages.iter().map(ChatMessage::bytes).sum())?;
+    app.check_prompt_bytes("tools", tools.iter().map(|tool| tool.to_string().len()).sum())?;
+    let name = engine_of(&app, &body.model).to_owned();
+    let engine = app.engines.find(Some(&name)).await?.info();
+    if messages.is_empty() {
+        return Ok(loaded(body.model, Endpoint::Chat));
+    }
+    let Chosen { max_tokens, sampling, stop, left_aside } = Chosen::of(body.options, &engine)?;
+    let request = GenerateRequest {
+        prompt: Prompt::Chat { messages, tools },
+        max_tokens,
+        sampling,
+        stop,
+        logprobs: None,
+        constraint: form(body.format)?,
+        tool_choice: ToolChoice::Auto,
+        deterministic: false,
+        parallel_tool_calls: true,
+        client: None,
+        options: RequestOptions::default(),
+    };
+    let asked = Asked {
+        model: body.model,
+        engine: name,
+        endpoint: Endpoint::Chat,
+        request,
+        stream: body.stream.unwrap_or(true),
+        left_aside: LeftAside::of(left_aside),
+        started,
+        found: Instant::now(),
+    };
+    tell(&app, asked).await
+}
+
+/// Calls have no names in this dialect; those of a conversation are counted.
+fn of_message(place: usize, message: Message) -> Result<ChatMessage, ApiError> {
+    let Message { role, content, tool_calls, images } = message;
+    refuse(&format!("messages[{place}].images"), images.is_some_and(|images| !images.is_empty()))?;
+    let calls = tool_calls.unwrap_or_default().into_iter().enumerate().map(|(index, call)| ToolCall {
+        id: format!("call_{place}_{index}"),
+        name: call.function.name,
+        arguments: call.function.arguments.to_string(),
+    });
+    Ok(ChatMessage { tool_calls: calls.collect(), ..ChatMessage::new(role, content) })
+}

@@ -1,0 +1,33 @@
+//! `/api/embed` and `/api/embeddings`: texts in, vectors out.
+
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use minivault_wire::embeddings::Input;
+use minivault_wire::ollama::{EmbedAnswer, EmbedBody, EmbeddingsAnswer, EmbeddingsBody};
+
+use super::{Body, Refused, engine_of};
+use crate::error::ApiError;
+use crate::routes::App;
+use crate::routes::openai::embeddings;
+
+pub(super) async fn embed(State(app): State<App>, Body(body): Body<EmbedBody>) -> Result<Json<EmbedAnswer>, Refused> {
+    let started = Instant::now();
+    let embedded = embeddings::of(&app, Some(engine_of(&app, &body.model)), body.input, body.dimensions).await?;
+    let nanoseconds = |until: Instant| u64::try_from((until - started).as_nanos()).unwrap_or(u64::MAX);
+    Ok(Json(EmbedAnswer {
+        model: body.model,
+        prompt_eval_count: embedded.vectors.iter().map(|embedding| embedding.tokens).sum(),
+        embeddings: embedded.vectors.into_iter().map(|embedding| embedding.vector).collect(),
+        total_duration: nanoseconds(Instant::now()),
+        load_duration: nanoseconds(embedded.found),
+    }))
+}
+
+pub(super) async fn embed_one(State(app): State<App>, Body(body): Body<EmbeddingsBody>) -> Result<Json<EmbeddingsAnswer>, Refused> {
+    let input = Input::Text(body.prompt);
+    let embedded = embeddings::of(&app, Some(engine_of(&app, &body.model)), input, None).await?;
+    let embedding = embedded.vectors.into_iter().next().ok_or_else(ApiError::internal)?;
+    Ok(Json(EmbeddingsAnswer { embedding: embedding.vector }))
+}
