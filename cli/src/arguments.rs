@@ -2,6 +2,8 @@
 
 pub mod logs;
 
+use std::num::NonZeroUsize;
+
 use clap::{Args, Parser, Subcommand};
 use minivault_wire::Stop;
 use minivault_wire::chat::{ChatBody, Message, StreamOptions};
@@ -29,6 +31,16 @@ Examples:
 The answer goes to stdout byte for byte; a terminal also gets a line end and a remark on stderr.
 From a pipe, one line end after the prompt is taken off, so that `echo Hello |` means \"Hello\".
 What is left out is decided by the daemon's configuration.";
+
+const BATCH_EXAMPLES: &str = "\
+Examples:
+  minivault batch prompts.jsonl answers.jsonl --max-tokens 50 --seed 7
+  jq -R . prompts.txt | minivault batch - answers.jsonl
+  jq -r .answer.response answers.jsonl
+
+A line of IN is a prompt as a JSON string, a body of /generate ({\"prompt\": …}) or of a chat ({\"messages\": …}), or a line of OpenAI's batches
+({\"custom_id\": …, \"url\": …, \"body\": …}). Flags stand for what a line leaves out. A line of OUT has the number of the line, the request,
+and the answer, or the error where it was refused. What is in OUT is done: stopped midway, the same command goes on where it was.";
 
 const CHAT_EXAMPLES: &str = "\
 Examples:
@@ -73,6 +85,9 @@ pub enum Command {
     /// Talk, with everything said so far in mind
     #[command(after_help = CHAT_EXAMPLES)]
     Chat(Box<Chat>),
+    /// Answer the requests of a file, each exactly once, in another file
+    #[command(after_help = BATCH_EXAMPLES)]
+    Batch(Box<Batch>),
     /// List the engines that can be asked; * marks the one that answers when none is named
     Models(Report),
     /// List what was asked and answered, count it, verify it
@@ -102,6 +117,22 @@ pub struct Generate {
     /// Put the prompt in front of the answer
     #[arg(long)]
     pub echo: bool,
+    #[command(flatten)]
+    pub sampling: Sampling,
+}
+
+/// `minivault batch`
+#[derive(Debug, Args)]
+pub struct Batch {
+    /// A file with a request on each line; `-` reads stdin
+    #[arg(value_name = "IN")]
+    pub input: String,
+    /// The file that gets a result on each line, in the same order; `-` writes stdout
+    #[arg(value_name = "OUT")]
+    pub output: String,
+    /// Requests that are under way at once
+    #[arg(short, long, value_name = "N", default_value = "8")]
+    pub concurrency: NonZeroUsize,
     #[command(flatten)]
     pub sampling: Sampling,
 }

@@ -9,11 +9,12 @@ use minivault_wire::interactions::{NEXT, ReplayAnswer, ReplayBody};
 use minivault_wire::models::ModelList;
 use minivault_wire::native::{GenerateAnswer, GenerateBody};
 use minivault_wire::status::{HealthAnswer, ReadyAnswer};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::events::{ChatStream, Events, GenerateStream, error_message};
 use crate::failure::Failure;
@@ -26,6 +27,18 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Client {
     http: reqwest::Client,
     base: Url,
+}
+
+/// What became of a request that may be asked again.
+pub enum Asked {
+    Answer(Value),
+    /// The daemon's error; asking again is of no use.
+    Refused(Value),
+    /// The daemon can't answer now.
+    Later {
+        after: Duration,
+        why: String,
+    },
 }
 
 /// An answer, and the very text it came as.
@@ -77,6 +90,27 @@ impl Client {
     pub async fn generate(&self, body: &GenerateBody) -> Result<Whole<GenerateAnswer>, Failure> {
         let response = self.accepted(self.post("generate", body)?).await?;
         self.whole(response).await
+    }
+
+    /// `POST`, whatever is asked.
+    pub async fn ask(&self, path: &str, body: &Value) -> Result<Asked, Failure> {
+        let response = self.answered(self.post(path, body)?).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Asked::Answer(self.whole(response).await?.value));
+        }
+        let seconds = response.headers().get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.parse().ok());
+        let body = self.text(response).await?;
+        let Some(error) = serde_json::from_str(&body).ok().and_then(|mut body: Value| body.get_mut("error").map(Value::take)) else {
+            return Err(self.stranger(&format!("{status} without saying why")));
+        };
+        Ok(match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(Failure::Failed(error_message(&body).unwrap_or_default())),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                Asked::Later { after: Duration::from_secs(seconds.unwrap_or(1)), why: error_message(&body).unwrap_or_default() }
+            }
+            _ => Asked::Refused(error),
+        })
     }
 
     /// `POST /stream-generate`

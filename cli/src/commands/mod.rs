@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod batch;
 mod chat;
 mod generate;
 mod logs;
@@ -33,6 +34,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Some(Command::Generate(generate)) => generate::run(&client, *generate, &mut output).await,
         Some(Command::Chat(chat)) => chat::run(&client, *chat, &mut output).await,
+        Some(Command::Batch(batch)) => batch::run(&client, *batch, &mut output).await,
         Some(Command::Models(report)) => models::run(&client, &report, &mut output).await,
         Some(Command::Logs(arguments)) => logs::run(&client, *arguments, &mut output).await,
         Some(Command::Replay(replay)) => replay::run(&client, &replay, &mut output).await,

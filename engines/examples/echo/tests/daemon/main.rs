@@ -1,6 +1,7 @@
 //! The daemon as a process, on an engine that is slow on purpose: signals, sockets, clients that leave, and the real client.
 #![allow(clippy::unwrap_used)]
 
+mod batch;
 mod diagnostics;
 mod isolated;
 mod kit;
