@@ -3,6 +3,7 @@
 pub mod logs;
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use minivault_wire::Stop;
@@ -98,6 +99,16 @@ pub enum Command {
     Replay(Box<logs::Replay>),
     /// Tell whether the daemon is there and ready; exits 0 if ready, 1 if not yet, 3 if not there
     Status(Report),
+    /// Print a script that completes this command line; `source <(minivault completions bash)`
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a folder
+    Man {
+        /// The folder; it is made if it isn't there
+        folder: PathBuf,
+    },
 }
 
 /// `minivault generate`

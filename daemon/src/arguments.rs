@@ -47,6 +47,16 @@ pub enum Command {
     /// Measure how well an engine predicts a text, and how far it is from a reference
     #[command(after_help = EVALUATION)]
     Eval(EvalArguments),
+    /// Print a script that completes this command line; `source <(minivaultd completions bash)`
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a folder
+    Man {
+        /// The folder; it is made if it isn't there
+        folder: PathBuf,
+    },
     /// Be an engine's process; the daemon starts it
     #[command(hide = true)]
     Engine {

@@ -20,6 +20,7 @@ use crate::door::tls::Tls;
 use crate::engine_process;
 use crate::engine_table::EngineTable;
 use crate::eval;
+use crate::manuals;
 use crate::routes::{App, Limits, Tells, router};
 use crate::supervisor;
 
@@ -59,6 +60,13 @@ pub fn run(engines: Engines) -> ExitCode {
 }
 
 async fn obey(engines: &Engines, arguments: Arguments, inherited: ListenFd) -> anyhow::Result<()> {
+    match &arguments.command {
+        Some(Command::Completions { shell }) => return Ok(manuals::completions(*shell)?),
+        Some(Command::Man { folder }) => {
+            return manuals::man(folder).with_context(|| format!("man pages can't be written into {}", folder.display()));
+        }
+        _ => {}
+    }
     let source = arguments.source().context("the working directory can't be told")?;
     let Loaded { settings, report } = config::load(engines, source)?;
     let _diagnostics = settings.diagnostics.start()?;
@@ -72,8 +80,8 @@ async fn obey(engines: &Engines, arguments: Arguments, inherited: ListenFd) -> a
             }
         }
         Some(Command::Eval(arguments)) => eval::run(engine_process::apart(settings.engines, &filter)?, &arguments).await?,
-        // It is another program's beginning.
-        Some(Command::Engine { .. }) => {}
+        // The first is another program's beginning, and these need no configuration.
+        Some(Command::Engine { .. } | Command::Completions { .. } | Command::Man { .. }) => {}
         None => live(settings, inherited).await?,
     }
     Ok(())

@@ -32,6 +32,7 @@ pub mod eval;
 pub mod interaction;
 pub mod lease;
 mod logging;
+mod manuals;
 mod metrics;
 mod nearest;
 pub mod normalized;

@@ -4,6 +4,7 @@ mod batch;
 mod chat;
 mod generate;
 mod logs;
+mod manuals;
 mod menu;
 mod models;
 mod replay;
@@ -38,6 +39,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Models(report)) => models::run(&client, &report, &mut output).await,
         Some(Command::Logs(arguments)) => logs::run(&client, *arguments, &mut output).await,
         Some(Command::Replay(replay)) => replay::run(&client, &replay, &mut output).await,
+        Some(Command::Completions { shell }) => manuals::completions(shell),
+        Some(Command::Man { folder }) => manuals::man(&folder),
         Some(Command::Status(report)) => status::run(&client, &report, &mut output).await,
         None if offers_menu() => menu::run(&client, &mut output).await,
         None => {
