@@ -7,12 +7,12 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use listenfd::ListenFd;
-use minivault_engines::{Engines, TextEngine};
-use minivault_journal::{Journal, Recording};
+use minivault_engines::Engines;
+use minivault_journal::Journal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::arguments::{Arguments, Command};
-use crate::config::{self, Listen, Loaded, LogSettings, ServerSettings, Settings};
+use crate::config::{self, Loaded, ServerSettings, Settings};
 use crate::door::Door;
 use crate::door::listener::Listener;
 use crate::door::server::serve;
@@ -20,6 +20,7 @@ use crate::door::tls::Tls;
 use crate::engine_process;
 use crate::engine_table::EngineTable;
 use crate::eval;
+use crate::introduction::Introduction;
 use crate::manuals;
 use crate::routes::{App, Limits, Tells, router};
 use crate::supervisor;
@@ -92,7 +93,6 @@ async fn live(settings: Settings, inherited: ListenFd) -> anyhow::Result<()> {
     // What can fail at once fails before a model is loaded.
     let mut signals = Signals { interrupts: signal(SignalKind::interrupt())?, terminations: signal(SignalKind::terminate())? };
     let listeners = listen(&mut server, inherited).await?;
-    let kept = in_words(&log);
     let journal = Arc::new(Journal::open(&log.path, &log.options)?);
     let engines =
         Arc::new(EngineTable::new(engine, engine_process::apart(engines, &diagnostics.effective_filter())?).with_aliases(aliases));
@@ -114,9 +114,7 @@ async fn live(settings: Settings, inherited: ListenFd) -> anyhow::Result<()> {
     } else {
         eprintln!("MiniVault {version} listens on {everywhere}; `{default}` loads when it is first asked.");
     }
-    let (first, address) = (&server.listen[0], &addresses[0]);
-    let page = (server.page && matches!(first, Listen::Tcp(_))).then(|| address.clone());
-    let introduction = Introduction { target: target(first, address), page, log: kept, keys: server.keys.len() };
+    let introduction = Introduction::new(&server, &addresses[0], &log);
     let (gone, fails) = tokio::sync::oneshot::channel();
     let opening = tokio::spawn({
         let engines = engines.clone();
@@ -250,85 +248,4 @@ async fn listen(server: &mut ServerSettings, mut inherited: ListenFd) -> anyhow:
         );
     }
     Ok(listeners.into_iter().map(|listener| listener.with_tls(tls.clone())).collect())
-}
-
-/// How curl is told where to ask.
-fn target(listen: &Listen, address: &str) -> String {
-    match listen {
-        Listen::Tcp(_) => address.to_owned(),
-        Listen::Unix(path) => format!("--unix-socket {} http://localhost", path.display()),
-    }
-}
-
-/// What the first lines at start tell besides the engine.
-struct Introduction {
-    /// Where to ask.
-    target: String,
-    /// Where the page is, if there is one that a browser can go to.
-    page: Option<String>,
-    /// The log, in words.
-    log: String,
-    /// How many keys there are.
-    keys: usize,
-}
-
-impl Introduction {
-    fn say(&self, engines: &EngineTable) {
-        use crate::engine_table::Phase;
-        let default = engines.default_name();
-        match engines.default_phase() {
-            Phase::Ready(engine) => introduce(&*engine),
-            Phase::Replaced { by, reason } => {
-                eprintln!("\n  `{default}` can't be had, so `{}` answers in its place:", by.info().name);
-                reason.lines().for_each(|line| eprintln!("    {line}"));
-                introduce(&*by);
-            }
-            // It loads when it is first asked.
-            Phase::Idle => eprintln!("\n  engine       {default}"),
-            _ => return,
-        }
-        let Self { target, page, log, keys } = self;
-        eprintln!("  log          {log}");
-        let key = match keys {
-            0 => "",
-            _ => {
-                eprintln!("  keys         {keys}; a request needs one");
-                " -H 'Authorization: Bearer KEY'"
-            }
-        };
-        eprintln!("\nReady. Try:\n  curl -X POST {target}/generate{key} -H 'Content-Type: application/json' -d '{{\"prompt\":\"Hello\"}}'");
-        if let Some(page) = page {
-            eprintln!("or open {page}/ in a browser.");
-        }
-        eprintln!();
-    }
-}
-
-/// Where interactions are kept, and what of them.
-fn in_words(log: &LogSettings) -> String {
-    let path = log.path.display();
-    let what = match log.options.recording {
-        Recording::Full => " (record = \"full\")".to_owned(),
-        Recording::Hash => " (record = \"hash\": hashes in place of texts)".to_owned(),
-        Recording::Meta => " (record = \"meta\": no texts)".to_owned(),
-        Recording::Off => return "off: no interaction is recorded".to_owned(),
-    };
-    let redacted = match log.options.redact.len() {
-        0 => String::new(),
-        count => format!(", what matches one of {count} patterns is blackened"),
-    };
-    let off = if log.allow_off { ", requests may ask to be left out" } else { "" };
-    format!("{path}{what}{redacted}{off}")
-}
-
-fn introduce(engine: &dyn TextEngine) {
-    let (info, slots) = (engine.info(), engine.health().slots);
-    eprintln!("\n  engine       {} ({})", info.name, info.backend);
-    eprintln!("  model        {}", info.model);
-    eprintln!("  from         {}", info.source);
-    match info.context_length {
-        0 => eprintln!("  context      not told, {slots} requests side by side"),
-        context => eprintln!("  context      {context} tokens, {slots} requests side by side"),
-    }
-    eprintln!("  determinism  {}", info.determinism.as_str());
 }

@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use crate::engine_table::{EngineTable, Phase};
+use crate::memory;
 
 /// The engines and the log of a daemon.
 pub(super) struct Scraped {
@@ -118,17 +119,11 @@ impl Collector for Scraped {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         self.engines(&mut encoder)?;
         self.log(&mut encoder)?;
-        if let Some(bytes) = resident_bytes() {
+        if let Some(bytes) = memory::resident() {
             let gauge = ConstGauge::new(bytes as i64);
             let described = encoder.encode_descriptor("resident_memory", "The daemon's memory", Some(&Unit::Bytes), gauge.metric_type())?;
             gauge.encode(described)?;
         }
         Ok(())
     }
-}
-
-/// This process's memory, where the operating system tells it in a file.
-fn resident_bytes() -> Option<u64> {
-    let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
 }
