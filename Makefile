@@ -14,7 +14,7 @@ COMPAT ?= target/compat
 REFERENCE := $(CURDIR)/target/reference/distilgpt2-shaped
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run pull check test test-build test-models test-page test-schemas reference bench bench-quick bench-publish compat torture faults fuzz clean
+.PHONY: help setup build run pull check test test-build test-models test-page test-schemas reference bench bench-quick bench-publish compat torture faults fuzz package clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -65,6 +65,9 @@ faults: setup ## all that strangers and bad luck can do to a daemon, one table (
 # The tests that are given anything at all, each about this long; whatever they find is printed with its input.
 fuzz: setup ## give readers of files and requests anything at all, for some minutes each; CASES=20000
 	@$(ENV) && set -x && PROPTEST_CASES=$(or $(CASES),20000) cargo test --workspace --no-fail-fast -- damage anything strangers hosts characters stop gguf
+
+package: setup ## a Debian package of both programs, optimised as far as it goes (installs cargo-deb; LTO takes a while)
+	@$(ENV) && set -x && cargo build --workspace --bins --profile dist && tools/package.sh $(TARGET)
 
 reference: setup ## compare GPT-2 with Transformers on a model of DistilGPT2's shape (installs PyTorch: 6 GB)
 	@if [ "$(PYTHON_REFERENCE)" = target/reference/venv/bin/python3 ] && [ ! -e target/reference/venv/done ]; then \

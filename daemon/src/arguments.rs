@@ -39,6 +39,14 @@ pub struct Arguments {
 pub enum Command {
     /// Print the values in effect and where each of them comes from
     Config,
+    /// Look at configuration, machine and model, and say of each what to do; exits 1 where something doesn't work
+    Doctor,
+    /// Write a configuration file with every key, its default and what it means
+    Init {
+        /// The file, which must not be there
+        #[arg(default_value = "config.toml")]
+        file: PathBuf,
+    },
     /// Fetch an engine's model ahead of time
     Pull {
         /// The engine [default: the default engine, and its fallback where its model can't be had]

@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::arguments::{Arguments, Command};
 use crate::config::{self, Loaded, ServerSettings, Settings};
+use crate::doctor;
 use crate::door::Door;
 use crate::door::listener::Listener;
 use crate::door::server::serve;
@@ -20,6 +21,7 @@ use crate::door::tls::Tls;
 use crate::engine_process;
 use crate::engine_table::EngineTable;
 use crate::eval;
+use crate::init;
 use crate::introduction::Introduction;
 use crate::manuals;
 use crate::routes::{App, Limits, Tells, router};
@@ -66,10 +68,16 @@ async fn obey(engines: &Engines, arguments: Arguments, inherited: ListenFd) -> a
         Some(Command::Man { folder }) => {
             return manuals::man(folder).with_context(|| format!("man pages can't be written into {}", folder.display()));
         }
+        Some(Command::Init { file }) => return init::run(file),
         _ => {}
     }
     let source = arguments.source().context("the working directory can't be told")?;
-    let Loaded { settings, report } = config::load(engines, source)?;
+    let loaded = config::load(engines, source);
+    if let Some(Command::Doctor) = arguments.command {
+        let _diagnostics = loaded.as_ref().ok().map(|loaded| loaded.settings.diagnostics.start()).transpose()?;
+        return doctor::run(loaded).await;
+    }
+    let Loaded { settings, report } = loaded?;
     let _diagnostics = settings.diagnostics.start()?;
     let filter = settings.diagnostics.effective_filter();
     match arguments.command {
@@ -80,9 +88,9 @@ async fn obey(engines: &Engines, arguments: Arguments, inherited: ListenFd) -> a
                 println!("{}", path.display());
             }
         }
+        // What needs no configuration, or may not have one, has been done above; an engine's process is another program.
+        Some(Command::Completions { .. } | Command::Doctor | Command::Engine { .. } | Command::Init { .. } | Command::Man { .. }) => {}
         Some(Command::Eval(arguments)) => eval::run(engine_process::apart(settings.engines, &filter)?, &arguments).await?,
-        // The first is another program's beginning, and these need no configuration.
-        Some(Command::Engine { .. } | Command::Completions { .. } | Command::Man { .. }) => {}
         None => live(settings, inherited).await?,
     }
     Ok(())

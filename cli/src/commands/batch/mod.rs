@@ -45,11 +45,11 @@ pub async fn run(client: &Client, arguments: Batch, output: &mut Output) -> Resu
         let result = match outcome {
             Ok(answer) => {
                 tokens += answer.pointer("/usage/completion_tokens").and_then(Value::as_u64).unwrap_or(0);
-                request.result("answer", answer)
+                request.result("answer", &answer)
             }
             Err(error) => {
                 refused += 1;
-                request.result("error", error)
+                request.result("error", &error)
             }
         };
         results.add(&result)?;
@@ -82,7 +82,7 @@ async fn ask<'a>(client: &Client, request: &'a Request) -> Result<(&'a Request, 
 }
 
 impl Request {
-    fn result(&self, kind: &str, outcome: Value) -> Value {
+    fn result(&self, kind: &str, outcome: &Value) -> Value {
         json!({"line": self.line, "request": self.written, kind: outcome})
     }
 }

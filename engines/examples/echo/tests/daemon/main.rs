@@ -5,6 +5,7 @@ mod batch;
 mod diagnostics;
 mod isolated;
 mod kit;
+mod manners;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
