@@ -59,8 +59,9 @@ torture: setup ## kill the daemon 500 times under load and look for lost lines, 
 	@$(ENV) && MINIVAULT_TORTURE_ROUNDS=$(or $(ROUNDS),500) MINIVAULT_TORTURE_REQUESTS=$(or $(REQUESTS),100000) \
 		$(if $(SEED),MINIVAULT_TORTURE_SEED=$(SEED)) cargo test --workspace --test torture
 
-faults: setup ## all that strangers and bad luck can do to a daemon, one table (some 25 minutes); ONLY=soak,resets
-	@$(ENV) && MINIVAULT_FAULTS_FULL=1 $(if $(ONLY),MINIVAULT_FAULTS_ONLY=$(ONLY)) cargo test --workspace --test faults
+faults: test-models ## all that strangers and bad luck can do to a daemon, one table (some 40 minutes); ONLY=soak,slow
+	@tools/slowhttptest.sh
+	@$(ENV) && . ./$(MODELS) && MINIVAULT_FAULTS_FULL=1 $(if $(ONLY),MINIVAULT_FAULTS_ONLY=$(ONLY)) cargo test --workspace --test faults
 
 # The tests that are given anything at all, each about this long; whatever they find is printed with its input.
 fuzz: setup ## give readers of files and requests anything at all, for some minutes each; CASES=20000

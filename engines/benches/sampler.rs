@@ -3,7 +3,7 @@
 //! `cargo bench --workspace --profile dev --bench sampler`: the profile that all else is built in.
 
 use divan::Bencher;
-use minivault_engines::decoding::Sampler;
+use minivault_engines::decoding::{Sampler, Scratch};
 use minivault_engines::{Sampling, TokenId};
 
 const VOCABULARY: usize = 50_257;
@@ -40,16 +40,11 @@ fn check(bencher: Bencher<'_, '_>, settings: Sampling) {
 fn check_on(bencher: Bencher<'_, '_>, settings: &Sampling, row: &[f32]) {
     // Tokens likely and unlikely, as in a text.
     let prompt: Vec<TokenId> = (0..TOKENS).map(|index| if index % 3 == 0 { index * 167 } else { index * 250 % 50_000 + 3 }).collect();
-    // A sampler remembers what it chose, so each run has its own; its memory is there after the first choice, which isn't timed.
-    let sampler = || {
-        let (mut sampler, mut row) = (Sampler::new(settings.clone(), 7, &prompt), row.to_vec());
-        sampler.choose(&mut row).expect("the logits are numbers");
-        sampler
-    };
-    let mut work = row.to_vec();
-    bencher.with_inputs(sampler).bench_local_refs(move |sampler| {
+    // A sampler remembers what it chose, so each run has its own. The memory that all rows share is there after the first choice.
+    let (mut work, mut scratch) = (row.to_vec(), Scratch::default());
+    bencher.with_inputs(|| Sampler::new(settings.clone(), 7, &prompt)).bench_local_refs(move |sampler| {
         work.copy_from_slice(row);
-        sampler.choose(&mut work).expect("the logits are numbers")
+        sampler.choose(&mut work, &mut scratch).expect("the logits are numbers")
     });
 }
 
@@ -97,9 +92,9 @@ fn temperature(bencher: Bencher<'_, '_>) {
 fn greedy_with_logprobs(bencher: Bencher<'_, '_>) {
     let row = logits(false);
     let mut sampler = Sampler::new(Sampling::greedy(), 7, &[]);
-    let mut work = row.clone();
+    let (mut work, mut scratch) = (row.clone(), Scratch::default());
     bencher.bench_local(move || {
         work.copy_from_slice(&row);
-        sampler.choose_with_logprobs(&mut work, 20).expect("the logits are numbers")
+        sampler.choose_with_logprobs(&mut work, 20, &mut scratch).expect("the logits are numbers")
     });
 }

@@ -1,10 +1,11 @@
 //! A real daemon on the scripted engine, and all that strangers and bad luck do to it: one table of what was seen and what must hold.
 //!
 //! `make faults` takes the whole of each; without `MINIVAULT_FAULTS_FULL` it is a small part, for `make test`. `--only NAME` runs one.
-//! Started with `--config`, this program is the daemon itself.
+//! Started with `--config`, this program is the daemon itself, and with `engine` the process of one of its engines.
 #![allow(clippy::unwrap_used)]
 
 mod bodies;
+mod child;
 mod connection;
 #[allow(dead_code)] // The other program that starts daemons uses more of it.
 #[path = "../process/daemon.rs"]
@@ -14,10 +15,12 @@ mod overload;
 mod random;
 mod refusals;
 mod resets;
+mod slow;
 mod soak;
 mod streams;
 mod table;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,7 +28,7 @@ use minivault_engines::Engines;
 use minivault_engines::model::Limits;
 use minivault_engines::testkit::{Script, ScriptedBackend, ScriptedVocabulary};
 
-use daemon::Daemon;
+use daemon::{Daemon, Lines};
 use table::Row;
 
 /// How the daemon's engine is: told by variables, because it is another process.
@@ -65,7 +68,7 @@ impl Extent {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--config") {
+    if arguments.iter().any(|argument| argument == "--config") || arguments.first().is_some_and(|argument| argument == "engine") {
         return minivault_daemon::run(engines());
     }
     // As the other tests' programs do, when one is asked for by its name or all are only listed.
@@ -88,6 +91,8 @@ fn main() -> ExitCode {
     run("overload", &mut || runtime.block_on(overload::run(extent)));
     run("resets", &mut || runtime.block_on(resets::run(extent)));
     run("streams", &mut || runtime.block_on(streams::run(extent)));
+    run("slow", &mut || runtime.block_on(slow::run(extent)));
+    run("child", &mut || runtime.block_on(child::run(extent)));
     run("soak", &mut || runtime.block_on(soak::run(extent)));
     table::print(&rows);
     if rows.iter().all(|row| row.held) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -95,10 +100,15 @@ fn main() -> ExitCode {
 
 impl Engine {
     /// A daemon with such an engine, with these lines in `[server]`.
-    pub fn start(self, folder: &std::path::Path, server: &str) -> Daemon {
+    pub fn start(self, folder: &Path, server: &str) -> Daemon {
+        self.start_beside(folder, server, "")
+    }
+
+    /// The same with tables of other engines.
+    pub fn start_beside(self, folder: &Path, server: &str, engines: &str) -> Daemon {
         let values = [self.slots, self.queue, self.step_tokens, self.pace.as_micros() as usize].map(|value| value.to_string());
         let variables: Vec<(&str, String)> = VARIABLES.into_iter().zip(values).collect();
-        Daemon::start_with(folder, server, "", &variables)
+        Daemon::start_with(folder, Lines { server, engines, ..Lines::default() }, &variables)
     }
 }
 
@@ -106,5 +116,14 @@ fn engines() -> Engines {
     let [slots, queue, step_tokens, pace] = VARIABLES.map(|name| std::env::var(name).unwrap().parse::<usize>().unwrap());
     let limits = Limits { slots, step_tokens, context: 8192, logits_width: ScriptedVocabulary::SIZE };
     let script = Script { limits, pace: Duration::from_micros(pace as u64), record: None, ..Script::default() };
-    Engines::none().with("scripted", ScriptedBackend { script, queue })
+    Engines::builtin().with("scripted", ScriptedBackend { script, queue })
+}
+
+/// The table of an engine by this name on a real model, in a process of its own; without that model it is said why there is none.
+pub fn smollm2(name: &str) -> Option<String> {
+    let model = std::env::var("MINIVAULT_TEST_SMOLLM2").ok().filter(|model| !model.is_empty());
+    if model.is_none() {
+        eprintln!("faults: SmolLM2 isn't at hand (MINIVAULT_TEST_SMOLLM2 is its file), so no real engine is tried");
+    }
+    model.map(|model| format!("[engines.{name}]\nbackend = \"llama-cpp\"\nmodel = {model:?}\n"))
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::connection::memory;
+use crate::child::process;
+use crate::connection::{memory, post};
 use crate::table::{Row, mebibytes};
-use crate::{Engine, Extent};
+use crate::{Engine, Extent, smollm2};
 
 const CLIENTS: usize = 64;
 /// Memory is looked at after each of so many parts of the requests.
@@ -42,17 +43,28 @@ pub async fn run(extent: Extent) -> Vec<Row> {
         // A part says nothing of a slope: allocators take memory by megabytes.
         failed == 0 && (!extent.full || slope < MOST_GROWTH),
     );
+    let mut rows = vec![soak, idle("a model loaded and nothing to do", &[daemon.id()], extent).await];
+    drop(daemon);
+    if let Some(table) = smollm2("real") {
+        let folder = tempfile::tempdir().unwrap();
+        let daemon = engine.start_beside(folder.path(), "", &table);
+        let answer = post(&daemon.address, "/generate", br#"{"model":"real","prompt":"Once","max_tokens":8}"#).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let processes = [daemon.id(), process(daemon.id(), "real").as_raw_nonzero().get() as u32];
+        rows.push(idle("SmolLM2 loaded, in its process, and nothing to do", &processes, extent).await);
+    }
+    rows
+}
+
+/// What these processes compute when nobody asks for anything.
+async fn idle(what: &str, processes: &[u32], extent: Extent) -> Row {
+    let all = || processes.iter().map(|process| cpu_seconds(*process)).sum::<f64>();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let (ticks, begun) = (cpu_seconds(daemon.id()), Instant::now());
+    let (before, begun) = (all(), Instant::now());
     tokio::time::sleep(Duration::from_secs(extent.of(20, 2) as u64)).await;
-    let used = (cpu_seconds(daemon.id()) - ticks) / begun.elapsed().as_secs_f64();
-    let idle = Row::new(
-        "nothing at all",
-        format!("{:.2} % of a core", used * 100.0),
-        "less than 0.5 % of a core",
-        !extent.full || used < MOST_IDLE,
-    );
-    vec![soak, idle]
+    let used = (all() - before) / begun.elapsed().as_secs_f64();
+    let seen = format!("{:.2} % of a core", used * 100.0);
+    Row::new(what, seen, "less than 0.5 % of a core", !extent.full || used < MOST_IDLE)
 }
 
 /// How much the sizes grow from one to the next: the straight line with the least squares.

@@ -10,16 +10,27 @@ pub struct Daemon {
     pub address: String,
 }
 
+/// Lines of a daemon's configuration.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Lines<'a> {
+    /// In `[server]`.
+    pub server: &'a str,
+    /// In `[log]`.
+    pub log: &'a str,
+    /// Tables of other engines.
+    pub engines: &'a str,
+}
+
 impl Daemon {
     /// Starts on `log.jsonl` in this folder, with these lines in `[log]`, and waits until it is ready.
     pub fn start(folder: &Path, log: &str) -> Self {
-        Self::start_with(folder, "", log, &[])
+        Self::start_with(folder, Lines { log, ..Lines::default() }, &[])
     }
 
-    /// The same with lines in `[server]`, and with variables of its own.
-    pub fn start_with(folder: &Path, server: &str, log: &str, variables: &[(&str, String)]) -> Self {
+    /// The same with lines elsewhere in its configuration, and with variables of its own.
+    pub fn start_with(folder: &Path, Lines { server, log, engines }: Lines<'_>, variables: &[(&str, String)]) -> Self {
         let configuration = format!(
-            "engine = \"scripted\"\n[server]\nlisten = \"127.0.0.1:0\"\n{server}[log]\npath = \"log.jsonl\"\n{log}[engines.scripted]\nbackend = \"scripted\"\n"
+            "engine = \"scripted\"\n[server]\nlisten = \"127.0.0.1:0\"\n{server}[log]\npath = \"log.jsonl\"\n{log}[engines.scripted]\nbackend = \"scripted\"\n{engines}"
         );
         let file = folder.join("config.toml");
         std::fs::write(&file, configuration).unwrap();

@@ -20,6 +20,8 @@ sys.path.insert(0, str(REPOSITORY / "compat"))
 from daemon import SMOLLM2, Daemon, gpt2  # noqa: E402
 
 PATIENCE = 60_000
+# A stranger's name, which to the browser leads to this machine.
+EVIL = "evil.example"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
@@ -71,6 +73,7 @@ def browser():
     with sync_playwright() as playwright:
         # Root has no sandbox to build.
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        arguments.append(f"--host-resolver-rules=MAP {EVIL} 127.0.0.1")
         browser = playwright.chromium.launch(executable_path=os.environ["MINIVAULT_TEST_CHROMIUM"], args=arguments)
         yield browser
         browser.close()

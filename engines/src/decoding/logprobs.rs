@@ -1,7 +1,7 @@
 //! Log probabilities: what the model itself thought, before any sampling setting.
 
-use super::blocks::{Blocks, Candidates};
-use super::weights::{Softmax, Weights};
+use super::scratch::Scratch;
+use super::weights::Softmax;
 use crate::error::Result;
 use crate::request::TokenId;
 
@@ -23,7 +23,7 @@ pub(super) struct Opinion {
 
 impl Opinion {
     /// Of a row whose `blocks` have been read: the `alternatives` likeliest tokens under the softmax of `logits`.
-    pub fn new(logits: &[f32], alternatives: usize, blocks: &mut Blocks, candidates: &mut Candidates, weights: &mut Weights) -> Self {
+    pub fn new(logits: &[f32], alternatives: usize, Scratch { blocks, candidates, weights, .. }: &mut Scratch) -> Self {
         let maximum = blocks.maximum();
         let normalizer = maximum + weights.total(logits, Softmax::new(maximum, 1.0)).ln() as f32;
         blocks.largest(logits, alternatives, candidates);
@@ -39,9 +39,7 @@ impl Opinion {
 /// Log probabilities of given tokens. Its memory is kept from row to row.
 #[derive(Debug, Default)]
 pub struct Scorer {
-    blocks: Blocks,
-    candidates: Candidates,
-    weights: Weights,
+    scratch: Scratch,
 }
 
 impl Scorer {
@@ -50,9 +48,8 @@ impl Scorer {
     /// # Errors
     /// [`EngineError::Failed`](crate::EngineError::Failed) when the logits are not numbers.
     pub fn score(&mut self, logits: &[f32], token: TokenId, alternatives: usize) -> Result<Logprobs> {
-        let Self { blocks, candidates, weights } = self;
-        blocks.read(logits)?;
-        Ok(Opinion::new(logits, alternatives, blocks, candidates, weights).of(logits[token as usize]))
+        self.scratch.blocks.read(logits)?;
+        Ok(Opinion::new(logits, alternatives, &mut self.scratch).of(logits[token as usize]))
     }
 }
 

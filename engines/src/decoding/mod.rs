@@ -9,10 +9,12 @@ mod characters;
 pub mod constraint;
 mod logprobs;
 mod sampler;
+mod scratch;
 mod stop;
 mod weights;
 
 pub use characters::WholeCharacters;
 pub use logprobs::{Logprobs, Scorer};
 pub use sampler::Sampler;
+pub use scratch::Scratch;
 pub use stop::{StopMatcher, Stopping};

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::blocks::{Blocks, Candidates};
 use super::constraint::Matcher;
 use super::logprobs::{Logprobs, Opinion};
-use super::weights::{Softmax, Weights};
+use super::scratch::Scratch;
+use super::weights::Softmax;
 use crate::error::Result;
 use crate::request::{Sampling, TokenId};
 
@@ -31,13 +31,6 @@ pub struct Sampler {
     random: ChaCha12Rng,
     /// Tokens of prompt and output; the number counts those of the output alone.
     seen: HashMap<TokenId, u32>,
-    /// The logits that biases and penalties changed in this row, as they were.
-    shifted: Vec<(TokenId, f32)>,
-    blocks: Blocks,
-    candidates: Candidates,
-    weights: Weights,
-    /// The weights of the candidates, in their order.
-    shares: Vec<(TokenId, f64)>,
     /// Whether log probabilities are those of the draw.
     tells_draw: bool,
 }
@@ -51,17 +44,7 @@ impl Sampler {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         let seen = if settings.repetition_penalty == 1.0 { HashMap::new() } else { prompt.iter().map(|&id| (id, 0)).collect() };
-        Self {
-            settings,
-            random: ChaCha12Rng::from_seed(key),
-            seen,
-            shifted: Vec::new(),
-            blocks: Blocks::default(),
-            candidates: Candidates::default(),
-            weights: Weights::default(),
-            shares: Vec::new(),
-            tells_draw: false,
-        }
+        Self { settings, random: ChaCha12Rng::from_seed(key), seen, tells_draw: false }
     }
 
     /// The same, but the log probabilities that it tells are those of the draw, after all settings, and no longer the model's own.
@@ -70,14 +53,14 @@ impl Sampler {
         Self { tells_draw, ..self }
     }
 
-    /// Chooses the next token. `logits` has one entry for each token of the vocabulary and is changed.
+    /// Chooses the next token. `logits` has one entry for each token of the vocabulary and is changed; what `scratch` held is lost.
     ///
     /// # Errors
     /// [`EngineError::Failed`](crate::EngineError::Failed) when the logits are not numbers.
-    pub fn choose(&mut self, logits: &mut [f32]) -> Result<TokenId> {
-        self.blocks.read(logits)?;
-        self.shift(logits);
-        let chosen = self.pick(logits);
+    pub fn choose(&mut self, logits: &mut [f32], scratch: &mut Scratch) -> Result<TokenId> {
+        scratch.blocks.read(logits)?;
+        self.shift(logits, scratch);
+        let chosen = self.pick(logits, scratch);
         self.count(chosen);
         Ok(chosen)
     }
@@ -86,19 +69,19 @@ impl Sampler {
     ///
     /// # Errors
     /// As [`Sampler::choose`].
-    pub fn choose_with_logprobs(&mut self, logits: &mut [f32], alternatives: usize) -> Result<(TokenId, Logprobs)> {
-        self.blocks.read(logits)?;
+    pub fn choose_with_logprobs(&mut self, logits: &mut [f32], alternatives: usize, scratch: &mut Scratch) -> Result<(TokenId, Logprobs)> {
+        scratch.blocks.read(logits)?;
         if self.tells_draw {
-            self.shift(logits);
-            let chosen = self.pick(logits);
+            self.shift(logits, scratch);
+            let chosen = self.pick(logits, scratch);
             self.count(chosen);
-            return Ok((chosen, self.draw_of(chosen, logits, alternatives)));
+            return Ok((chosen, self.draw_of(chosen, logits, alternatives, scratch)));
         }
-        let opinion = Opinion::new(logits, alternatives, &mut self.blocks, &mut self.candidates, &mut self.weights);
-        self.shift(logits);
-        let chosen = self.pick(logits);
+        let opinion = Opinion::new(logits, alternatives, scratch);
+        self.shift(logits, scratch);
+        let chosen = self.pick(logits, scratch);
         self.count(chosen);
-        let logit = self.unshifted(logits, chosen);
+        let logit = scratch.unshifted(logits, chosen);
         Ok((chosen, opinion.of(logit)))
     }
 
@@ -113,31 +96,32 @@ impl Sampler {
         alternatives: Option<usize>,
         matcher: &mut Matcher,
         left: usize,
+        scratch: &mut Scratch,
     ) -> Result<(TokenId, Option<Logprobs>)> {
-        self.blocks.read(logits)?;
+        scratch.blocks.read(logits)?;
         let own = alternatives.filter(|_| !self.tells_draw);
-        let opinion = own.map(|count| Opinion::new(logits, count, &mut self.blocks, &mut self.candidates, &mut self.weights));
+        let opinion = own.map(|count| Opinion::new(logits, count, scratch));
         // The forbidden ones are overwritten, and the matcher may take another token than was drawn.
         let original = opinion.is_some().then(|| logits.to_vec());
-        self.shift(logits);
+        self.shift(logits, scratch);
         let mask = matcher.take_mask()?;
         forbid(logits, mask.as_slice());
-        self.blocks.read(logits)?;
-        let drawn = self.pick(logits);
+        scratch.blocks.read(logits)?;
+        let drawn = self.pick(logits, scratch);
         let chosen = matcher.take(drawn, left)?;
         self.count(chosen);
         let told = match alternatives.filter(|_| self.tells_draw) {
             // What the form forces is the only way.
             Some(_) if chosen != drawn => Some(certain(chosen)),
-            Some(alternatives) => Some(self.draw_of(chosen, logits, alternatives)),
+            Some(alternatives) => Some(self.draw_of(chosen, logits, alternatives, scratch)),
             None => opinion.zip(original).map(|(opinion, original)| opinion.of(original[chosen as usize])),
         };
         Ok((chosen, told))
     }
 
     /// Of the draw just made: how likely `chosen` was, and the `alternatives` likeliest of those that could have come.
-    fn draw_of(&mut self, chosen: TokenId, logits: &[f32], alternatives: usize) -> Logprobs {
-        let Self { settings, blocks, candidates, weights, shares, .. } = self;
+    fn draw_of(&self, chosen: TokenId, logits: &[f32], alternatives: usize, scratch: &mut Scratch) -> Logprobs {
+        let (settings, Scratch { blocks, candidates, weights, shares, .. }) = (&self.settings, scratch);
         if settings.temperature == 0.0 {
             return certain(chosen);
         }
@@ -157,14 +141,8 @@ impl Sampler {
         Logprobs { chosen: own, top: possible.map(|&(id, weight)| (id, logprob(weight))).collect() }
     }
 
-    /// What a token's logit was before biases and penalties.
-    fn unshifted(&self, logits: &[f32], id: TokenId) -> f32 {
-        let shifted = self.shifted.iter().find(|&&(other, _)| other == id);
-        shifted.map_or(logits[id as usize], |&(_, before)| before)
-    }
-
-    fn pick(&mut self, logits: &[f32]) -> TokenId {
-        if self.settings.temperature == 0.0 { self.blocks.best(logits) } else { self.draw(logits) }
+    fn pick(&mut self, logits: &[f32], scratch: &mut Scratch) -> TokenId {
+        if self.settings.temperature == 0.0 { scratch.blocks.best(logits) } else { self.draw(logits, scratch) }
     }
 
     /// The penalties of the tokens to come count this one.
@@ -176,15 +154,15 @@ impl Sampler {
     }
 
     /// Biases and penalties; they touch only tokens that were named or seen. What the model itself says are numbers, and they keep them so.
-    fn shift(&mut self, logits: &mut [f32]) {
-        let Self { settings, seen, shifted, blocks, .. } = self;
+    fn shift(&self, logits: &mut [f32], Scratch { shifted, blocks, .. }: &mut Scratch) {
+        let Self { settings, seen, .. } = self;
         shifted.clear();
         for &(id, bias) in &settings.logit_bias {
             let Some(logit) = logits.get_mut(id as usize) else { continue };
             shifted.push((id, *logit));
             *logit += bias;
         }
-        for (&id, &count) in &*seen {
+        for (&id, &count) in seen {
             let Some(logit) = logits.get_mut(id as usize) else { continue };
             shifted.push((id, *logit));
             *logit = if *logit < 0.0 { *logit * settings.repetition_penalty } else { *logit / settings.repetition_penalty };
@@ -197,77 +175,52 @@ impl Sampler {
     }
 
     /// Draws from what the filters leave: temperature, then top-k, top-p and min-p.
-    fn draw(&mut self, logits: &[f32]) -> TokenId {
+    fn draw(&mut self, logits: &[f32], scratch: &mut Scratch) -> TokenId {
         let uniform = (self.random.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64);
         let Sampling { temperature, top_k, top_p, min_p, .. } = self.settings;
-        let maximum = self.blocks.maximum();
+        let maximum = scratch.blocks.maximum();
         let limited = top_k > 0 && top_k < logits.len();
         if !limited && top_p >= 1.0 && min_p == 0.0 {
-            self.shares.clear();
-            return self.weights.pick(uniform, logits, Softmax::new(maximum, temperature));
+            scratch.shares.clear();
+            return scratch.weights.pick(uniform, logits, Softmax::new(maximum, temperature));
         }
         if limited {
-            self.blocks.largest(logits, top_k, &mut self.candidates);
-            self.weigh_from(0, maximum);
-            let total = self.shares.iter().map(|&(_, weight)| weight).sum();
-            self.keep_nucleus(total, 0, 0.0);
+            scratch.blocks.largest(logits, top_k, &mut scratch.candidates);
+            scratch.weigh_from(0, maximum, temperature);
+            let total = scratch.shares.iter().map(|&(_, weight)| weight).sum();
+            scratch.keep_nucleus(top_p, total, 0, 0.0);
         } else {
-            self.collect_nucleus(logits, maximum);
+            self.collect_nucleus(logits, maximum, scratch);
         }
         // The likeliest token weighs 1, so min-p is a bound on the weights themselves.
-        let likely = self.shares.iter().take_while(|&&(_, weight)| weight >= f64::from(min_p)).count();
-        self.shares.truncate(likely);
-        pick(uniform, &self.shares)
+        let likely = scratch.shares.iter().take_while(|&&(_, weight)| weight >= f64::from(min_p)).count();
+        scratch.shares.truncate(likely);
+        pick(uniform, &scratch.shares)
     }
 
     /// The candidates without a top-k: lot by lot, until they hold the nucleus or reach below min-p.
-    fn collect_nucleus(&mut self, logits: &[f32], maximum: f32) {
+    fn collect_nucleus(&self, logits: &[f32], maximum: f32, scratch: &mut Scratch) {
         let Sampling { temperature, top_p, min_p, .. } = self.settings;
-        let total = if top_p < 1.0 { self.weights.total(logits, Softmax::new(maximum, temperature)) } else { 0.0 };
+        let total = if top_p < 1.0 { scratch.weights.total(logits, Softmax::new(maximum, temperature)) } else { 0.0 };
         // No token below it weighs as much as min-p, by a margin for rounding.
         let floor = if min_p > 0.0 { maximum + temperature * (min_p.ln() * 1.0001 - 1e-4) - maximum.abs() * 1e-6 } else { f32::MIN };
         let (mut ceiling, mut sum) = (f32::INFINITY, 0.0);
         // Without a mass to reach, all that min-p leaves comes at once.
-        let mut bound = if top_p < 1.0 { self.blocks.bound(FIRST_CANDIDATES).max(floor) } else { floor };
-        self.candidates.clear();
-        self.shares.clear();
+        let mut bound = if top_p < 1.0 { scratch.blocks.bound(FIRST_CANDIDATES).max(floor) } else { floor };
+        scratch.candidates.clear();
+        scratch.shares.clear();
         for lot in 0.. {
-            let place = self.candidates.len();
-            self.blocks.collect(logits, bound, ceiling, &mut self.candidates);
-            self.candidates.sort_from(place);
-            self.weigh_from(place, maximum);
-            match self.keep_nucleus(total, place, sum) {
+            let place = scratch.candidates.len();
+            scratch.blocks.collect(logits, bound, ceiling, &mut scratch.candidates);
+            scratch.candidates.sort_from(place);
+            scratch.weigh_from(place, maximum, temperature);
+            match scratch.keep_nucleus(top_p, total, place, sum) {
                 Some(reached) if bound > floor => sum = reached,
                 _ => return,
             }
             ceiling = bound;
             bound = if lot < LOTS { (bound - temperature * NEXT_LOT.ln()).max(floor) } else { floor };
         }
-    }
-
-    /// Weighs the candidates from this place on.
-    fn weigh_from(&mut self, place: usize, maximum: f32) {
-        let temperature = self.settings.temperature;
-        let weight = |logit: f32| f64::from((logit - maximum) / temperature).exp();
-        self.shares.truncate(place);
-        self.shares.extend(self.candidates.iter_from(place).map(|(id, logit)| (id, weight(logit))));
-    }
-
-    /// Keeps the shortest beginning of the candidates that holds the share `top_p` of `total`; those before `place` hold `sum`.
-    /// `Some`: all of them don't hold it, but so much.
-    fn keep_nucleus(&mut self, total: f64, place: usize, mut sum: f64) -> Option<f64> {
-        if self.settings.top_p >= 1.0 {
-            return Some(sum);
-        }
-        let enough = total * f64::from(self.settings.top_p);
-        for index in place..self.shares.len() {
-            sum += self.shares[index].1;
-            if sum >= enough {
-                self.shares.truncate(index + 1);
-                return None;
-            }
-        }
-        Some(sum)
     }
 }
 

@@ -14,6 +14,7 @@ use super::sequence::{Progress, Sequence};
 use super::serve::{EmbedJob, Job, Shared};
 use super::slots::{Seat, Slots};
 use super::turns::Turns;
+use crate::decoding::Scratch;
 use crate::error::EngineError;
 use crate::model::{Feed, Limits, Logits, Model, Rows, Slot, Vocabulary};
 use crate::text_engine::Embedding;
@@ -37,6 +38,7 @@ pub(super) struct Batch {
     /// What each running sequence feeds in the step under way.
     shares: Vec<usize>,
     logits: Logits,
+    scratch: Scratch,
     turn: Arc<dyn Turn>,
     /// From the first answer on whose form is prescribed.
     masks: Option<Masks>,
@@ -71,6 +73,7 @@ impl Batch {
             slots: Slots::new(limits, reuse),
             shares: Vec::with_capacity(limits.slots),
             logits: Logits::new(limits.logits_width),
+            scratch: Scratch::default(),
             turn,
             masks: None,
         }
@@ -325,7 +328,7 @@ impl Batch {
     /// Chooses tokens for each sequence that has rows of logits, and lets go of those that are over.
     fn choose(&mut self, model: &mut dyn Model) {
         let size = self.vocabulary.size();
-        let Self { running, waiting, shares, logits, vocabulary, slots, .. } = self;
+        let Self { running, waiting, shares, logits, scratch, vocabulary, slots, .. } = self;
         let mut rows = logits.rows_mut().map(|row| &mut row[..size]);
         let mut heirs = Vec::new();
         for (Running { slot, sequence, progress }, &share) in running.iter_mut().zip(&*shares) {
@@ -337,14 +340,14 @@ impl Batch {
                     heirs.extend(family::heirs(sequence, *slot, row, waiting, slots, model));
                 }
                 let held = sequence.fed().len();
-                *progress = sequence.choose(own.by_ref(), &**vocabulary);
+                *progress = sequence.choose(own.by_ref(), &**vocabulary, scratch);
                 // Those after a token that the draft didn't have.
                 own.for_each(drop);
                 take_back(held, *slot, sequence, model);
             }
         }
         running.extend(heirs.into_iter().map(|Heir { slot, mut sequence, mut row }| {
-            let progress = sequence.choose(std::iter::once(&mut row[..]), &**vocabulary);
+            let progress = sequence.choose(std::iter::once(&mut row[..]), &**vocabulary, scratch);
             Running { slot, sequence, progress }
         }));
         for Running { slot, sequence, progress } in running.extract_if(.., |running| running.progress != Progress::More) {

@@ -7,7 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::draft::Drafts;
 use crate::decoding::constraint::Matcher;
-use crate::decoding::{Logprobs, Sampler, StopMatcher, Stopping, WholeCharacters};
+use crate::decoding::{Logprobs, Sampler, Scratch, StopMatcher, Stopping, WholeCharacters};
 use crate::error::{EngineError, Result};
 use crate::events::EventSender;
 use crate::generation::{Alternative, Finish, FinishReason, PromptProgress, TextEvent, Token, Usage};
@@ -258,11 +258,16 @@ impl Sequence {
 
     /// Chooses the next tokens and tells the reader. `rows` are the logits after the last token and then after each of the draft's; a row
     /// counts as long as each token before it was chosen as the draft has it. [`Sequence::fed`] becomes what of the cache still counts.
-    pub fn choose<'a>(&mut self, mut rows: impl Iterator<Item = &'a mut [f32]>, vocabulary: &dyn Vocabulary) -> Progress {
+    pub fn choose<'a>(
+        &mut self,
+        mut rows: impl Iterator<Item = &'a mut [f32]>,
+        vocabulary: &dyn Vocabulary,
+        scratch: &mut Scratch,
+    ) -> Progress {
         let generated = self.generated;
         let progress = loop {
             match rows.next().ok_or_else(|| EngineError::failed("the model gave fewer rows than it was asked for")) {
-                Ok(row) => match self.next_event(row, vocabulary) {
+                Ok(row) => match self.next_event(row, vocabulary, scratch) {
                     // Chosen as the draft has it, the token has been fed already, and the next row is the one after it.
                     Ok(Progress::More) if self.unfed().is_empty() => {}
                     Ok(progress) => break progress,
@@ -290,17 +295,20 @@ impl Sequence {
         self.events.try_send(Err(error.clone()));
     }
 
-    fn next_event(&mut self, logits: &mut [f32], vocabulary: &dyn Vocabulary) -> Result<Progress> {
+    fn next_event(&mut self, logits: &mut [f32], vocabulary: &dyn Vocabulary, scratch: &mut Scratch) -> Result<Progress> {
         if self.lent {
             return Err(EngineError::failed("the thread that computes masks has ended"));
         }
         let (id, found) = match (&mut self.matcher, self.logprobs) {
             (Some(matcher), logprobs) => {
                 let left = self.max_tokens - self.generated - 1;
-                self.sampler.choose_allowed(logits, logprobs, matcher, left)?
+                self.sampler.choose_allowed(logits, logprobs, matcher, left, scratch)?
             }
-            (None, None) => (self.sampler.choose(logits)?, None),
-            (None, Some(alternatives)) => self.sampler.choose_with_logprobs(logits, alternatives).map(|(id, found)| (id, Some(found)))?,
+            (None, None) => (self.sampler.choose(logits, scratch)?, None),
+            (None, Some(alternatives)) => {
+                let (id, found) = self.sampler.choose_with_logprobs(logits, alternatives, scratch)?;
+                (id, Some(found))
+            }
         };
         if vocabulary.end_tokens().contains(&id) {
             self.flush();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use minivault_engines::decoding::Sampler;
 use minivault_engines::decoding::constraint::Grammars;
+use minivault_engines::decoding::{Sampler, Scratch};
 use minivault_engines::model::Vocabulary;
 use minivault_engines::testkit::random_schema;
 use minivault_engines::{Constraint, Sampling};
@@ -29,7 +29,7 @@ fn babble(vocabulary: &dyn Vocabulary, grammars: &Grammars, schema: &Value, seed
         let begin = Instant::now();
         matcher.prepare().unwrap();
         let masked = Instant::now();
-        let (token, _) = sampler.choose_allowed(&mut logits, None, &mut matcher, left).unwrap();
+        let (token, _) = sampler.choose_allowed(&mut logits, None, &mut matcher, left, &mut Scratch::default()).unwrap();
         spent.masks.push(masked - begin);
         spent.choices.push(masked.elapsed());
         if vocabulary.end_tokens().contains(&token) {

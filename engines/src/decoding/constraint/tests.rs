@@ -4,7 +4,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::decoding::Sampler;
+use crate::decoding::{Sampler, Scratch};
 use crate::request::{Sampling, TokenId};
 use crate::testkit::{ScriptedVocabulary, random_schema};
 
@@ -24,7 +24,7 @@ fn babble(mut matcher: Matcher, seed: u64, max_tokens: usize) -> (String, bool) 
     let mut text = Vec::new();
     for left in (0..max_tokens).rev() {
         let mut logits: Vec<f32> = (0..ScriptedVocabulary::SIZE).map(|_| (noise.next_u32() >> 8) as f32 / 4e6).collect();
-        let (token, _) = sampler.choose_allowed(&mut logits, None, &mut matcher, left).unwrap();
+        let (token, _) = sampler.choose_allowed(&mut logits, None, &mut matcher, left, &mut Scratch::default()).unwrap();
         if token == ScriptedVocabulary::END {
             return (String::from_utf8(text).unwrap(), true);
         }
@@ -84,7 +84,7 @@ fn whitespace_never_runs_away() {
         let mut logits = vec![0.0; ScriptedVocabulary::SIZE];
         b" \n\t\r".iter().for_each(|&byte| logits[usize::from(byte)] = 9.0);
         b"{[,:".iter().for_each(|&byte| logits[usize::from(byte)] = 5.0);
-        let (token, _) = blanks.choose_allowed(&mut logits, None, &mut matcher, left).unwrap();
+        let (token, _) = blanks.choose_allowed(&mut logits, None, &mut matcher, left, &mut Scratch::default()).unwrap();
         if token == ScriptedVocabulary::END {
             break;
         }
@@ -214,7 +214,7 @@ fn log_probabilities_are_those_of_all_tokens() {
     let mut logits: Vec<f32> = (0..ScriptedVocabulary::SIZE).map(|id| (id % 11) as f32).collect();
     let original = logits.clone();
     let mut sampler = Sampler::new(Sampling { logit_bias: vec![(u32::from(b'y'), 50.0)], ..Sampling::greedy() }, 0, &[]);
-    let (token, found) = sampler.choose_allowed(&mut logits, Some(2), &mut matcher, 10).unwrap();
+    let (token, found) = sampler.choose_allowed(&mut logits, Some(2), &mut matcher, 10, &mut Scratch::default()).unwrap();
     assert_eq!(token, TokenId::from(b'y'));
     let total: f64 = original.iter().map(|&logit| f64::from(logit).exp()).sum();
     let found = found.unwrap();
@@ -234,7 +234,7 @@ proptest! {
         let mut text = Vec::new();
         for left in (0..matcher.shortest().unwrap() + 30).rev() {
             let mut logits: Vec<f32> = (0..ScriptedVocabulary::SIZE).map(|_| (noise.next_u32() >> 8) as f32 / 1e6).collect();
-            let (token, _) = sampler.choose_allowed(&mut logits, None, &mut matcher, left).unwrap();
+            let (token, _) = sampler.choose_allowed(&mut logits, None, &mut matcher, left, &mut Scratch::default()).unwrap();
             text.extend(u8::try_from(token));
             if token == ScriptedVocabulary::END || matcher.is_over() {
                 break;

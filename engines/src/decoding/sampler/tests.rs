@@ -2,10 +2,11 @@ use candle_core::{Device, Tensor};
 use candle_transformers::generation::{LogitsProcessor, Sampling as Oracle};
 use proptest::prelude::*;
 
+use super::super::blocks::{Blocks, Candidates};
 use super::*;
 
 fn draws(settings: &Sampling, logits: &[f32], seeds: std::ops::Range<u64>) -> Vec<TokenId> {
-    seeds.map(|seed| Sampler::new(settings.clone(), seed, &[]).choose(&mut logits.to_vec()).unwrap()).collect()
+    seeds.map(|seed| Sampler::new(settings.clone(), seed, &[]).choose(&mut logits.to_vec(), &mut Scratch::default()).unwrap()).collect()
 }
 
 /// How often each of `width` tokens was drawn.
@@ -74,19 +75,19 @@ fn repetition_penalty_counts_prompt_and_output_once() {
     let settings = Sampling { repetition_penalty: 2.0, temperature: 0.0, ..Sampling::default() };
     let mut sampler = Sampler::new(settings, 0, &[5, 5, 2]);
     let mut logits = LOGITS;
-    assert_eq!(sampler.choose(&mut logits).unwrap(), 1);
+    assert_eq!(sampler.choose(&mut logits, &mut Scratch::default()).unwrap(), 1);
     assert_eq!((logits[5], logits[2]), (1.1, -2.0));
     // Now token 1 counts too: 2.0 / 2 leaves 1.5 of token 3 in front.
-    assert_eq!(sampler.choose(&mut LOGITS.clone()).unwrap(), 3);
+    assert_eq!(sampler.choose(&mut LOGITS.clone(), &mut Scratch::default()).unwrap(), 3);
 }
 
 #[test]
 fn presence_and_frequency_count_the_output_alone() {
     let settings = Sampling { presence_penalty: 0.1, frequency_penalty: 0.2, temperature: 0.0, ..Sampling::default() };
     let mut sampler = Sampler::new(settings, 0, &[5]);
-    assert_eq!(sampler.choose(&mut LOGITS.clone()).unwrap(), 5, "the prompt doesn't count");
+    assert_eq!(sampler.choose(&mut LOGITS.clone(), &mut Scratch::default()).unwrap(), 5, "the prompt doesn't count");
     let mut logits = LOGITS;
-    assert_eq!(sampler.choose(&mut logits).unwrap(), 1);
+    assert_eq!(sampler.choose(&mut logits, &mut Scratch::default()).unwrap(), 1);
     assert!((logits[5] - (2.2 - 0.3)).abs() < 1e-6, "{}", logits[5]);
 }
 
@@ -101,7 +102,7 @@ fn logits_that_are_no_numbers_are_an_error() {
     for broken in [f32::NAN, f32::INFINITY] {
         let mut logits = LOGITS;
         logits[3] = broken;
-        assert!(Sampler::new(Sampling::default(), 0, &[]).choose(&mut logits).is_err());
+        assert!(Sampler::new(Sampling::default(), 0, &[]).choose(&mut logits, &mut Scratch::default()).is_err());
     }
 }
 
@@ -126,7 +127,7 @@ fn largest(logits: &[f32], count: usize) -> Vec<(TokenId, f32)> {
 fn log_probabilities_add_up_and_the_likeliest_comes_first() {
     let logits = [1.0, 3.0, 2.0, -1.0];
     let settings = Sampling { logit_bias: vec![(1, -50.0)], repetition_penalty: 1.5, ..Sampling::greedy() };
-    let (chosen, found) = Sampler::new(settings, 0, &[3]).choose_with_logprobs(&mut logits.clone(), 4).unwrap();
+    let (chosen, found) = Sampler::new(settings, 0, &[3]).choose_with_logprobs(&mut logits.clone(), 4, &mut Scratch::default()).unwrap();
     let total: f32 = found.top.iter().map(|(_, logprob)| logprob.exp()).sum();
     assert!((total - 1.0).abs() < 1e-6, "{total}");
     assert_eq!(found.top.iter().map(|&(id, _)| id).collect::<Vec<_>>(), [1, 2, 0, 3]);
@@ -138,7 +139,7 @@ fn a_shifted_token_is_told_with_the_probability_that_the_model_gave_it() {
     let settings = Sampling { logit_bias: vec![(2, 9.0), (2, 1.0)], presence_penalty: 0.5, ..Sampling::greedy() };
     let mut sampler = Sampler::new(settings, 0, &[]);
     for _ in 0..2 {
-        let (chosen, found) = sampler.choose_with_logprobs(&mut [1.0, 3.0, 2.0, -1.0], 2).unwrap();
+        let (chosen, found) = sampler.choose_with_logprobs(&mut [1.0, 3.0, 2.0, -1.0], 2, &mut Scratch::default()).unwrap();
         assert_eq!((chosen, found.chosen), (2, found.top[1].1));
     }
 }
@@ -153,7 +154,8 @@ fn the_draw_is_told_as_often_as_it_comes() {
         Sampling { min_p: 0.3, ..Sampling::default() },
     ] {
         let mut sampler = Sampler::new(settings.clone(), 1, &[]).telling_the_draw(true);
-        let drawn: Vec<(TokenId, Logprobs)> = (0..RUNS).map(|_| sampler.choose_with_logprobs(&mut LOGITS.clone(), 8).unwrap()).collect();
+        let drawn: Vec<(TokenId, Logprobs)> =
+            (0..RUNS).map(|_| sampler.choose_with_logprobs(&mut LOGITS.clone(), 8, &mut Scratch::default()).unwrap()).collect();
         let often = frequencies(&drawn.iter().map(|(id, _)| *id).collect::<Vec<_>>(), LOGITS.len());
         let top = &drawn[0].1.top;
         let total: f32 = top.iter().map(|(_, logprob)| logprob.exp()).sum();
@@ -167,8 +169,10 @@ fn the_draw_is_told_as_often_as_it_comes() {
             assert_eq!(Some(told.chosen), told.top.iter().find(|(other, _)| *other == id).map(|(_, logprob)| *logprob));
         }
     }
-    let (chosen, told) =
-        Sampler::new(Sampling::greedy(), 1, &[]).telling_the_draw(true).choose_with_logprobs(&mut LOGITS.clone(), 3).unwrap();
+    let (chosen, told) = Sampler::new(Sampling::greedy(), 1, &[])
+        .telling_the_draw(true)
+        .choose_with_logprobs(&mut LOGITS.clone(), 3, &mut Scratch::default())
+        .unwrap();
     assert_eq!((chosen, told), (5, certain(5)));
 }
 
@@ -187,7 +191,7 @@ proptest! {
         // Nearly equal tokens: the nucleus is the first `top_p` of them.
         let mut logits: Vec<f32> = (0..width).map(|id| -(id as f32) * 1e-5).collect();
         let settings = Sampling { top_p, ..Sampling::default() };
-        let token = Sampler::new(settings, seed, &[]).choose(&mut logits).unwrap();
+        let token = Sampler::new(settings, seed, &[]).choose(&mut logits, &mut Scratch::default()).unwrap();
         prop_assert!((token as f32) < (width as f32 * top_p).ceil() + 1.0);
     }
 
@@ -211,9 +215,13 @@ proptest! {
         let logit_bias = biased.iter().map(|&id| (id, bias)).collect();
         let settings = Sampling { logit_bias, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed: None, ..Sampling::default() };
         let mut sampler = Sampler::new(settings.clone(), seed, prompt);
-        let mut plain = plain::Plain::new(settings, seed, prompt);
+        let mut plain = plain::Plain::new(settings.clone(), seed, prompt);
+        // As another sequence has left it.
+        let mut scratch = Scratch::default();
+        let other: Vec<f32> = (0..200).map(|id| (id % 17) as f32).collect();
+        Sampler::new(settings, seed, &[3, 199]).choose_with_logprobs(&mut other.clone(), 9, &mut scratch).unwrap();
         for _ in 0..6 {
-            prop_assert_eq!(sampler.choose(&mut logits.clone()).unwrap(), plain.choose(&mut logits.clone()));
+            prop_assert_eq!(sampler.choose(&mut logits.clone(), &mut scratch).unwrap(), plain.choose(&mut logits.clone()));
         }
     }
 }
