@@ -218,8 +218,8 @@ proptest! {
         let mut plain = plain::Plain::new(settings.clone(), seed, prompt);
         // As another sequence has left it.
         let mut scratch = Scratch::default();
-        let other: Vec<f32> = (0..200).map(|id| (id % 17) as f32).collect();
-        Sampler::new(settings, seed, &[3, 199]).choose_with_logprobs(&mut other.clone(), 9, &mut scratch).unwrap();
+        let mut other: Vec<f32> = (0..200).map(|id| (id % 17) as f32).collect();
+        Sampler::new(settings, seed, &[3, 199]).choose_with_logprobs(&mut other, 9, &mut scratch).unwrap();
         for _ in 0..6 {
             prop_assert_eq!(sampler.choose(&mut logits.clone(), &mut scratch).unwrap(), plain.choose(&mut logits.clone()));
         }
