@@ -10,15 +10,49 @@ use super::input::Input;
 
 const COMMITTED: &str = include_str!("../../config.toml");
 const WORDS: [&str; 34] = [
-    "[", "]", "[[", "]]", "=", "\"", "#", "\n", ".", ",", "{", "}", "-1", "0", "true", "1e400", "server", "engines", "log", "generation", "listen",
-    "keys", "backend", "model", "gpt2", "llama-cpp", "openai", "base_url", "path", "rotate", "keep", "origins", "hosts", "'''",
+    "[",
+    "]",
+    "[[",
+    "]]",
+    "=",
+    "\"",
+    "#",
+    "\n",
+    ".",
+    ",",
+    "{",
+    "}",
+    "-1",
+    "0",
+    "true",
+    "1e400",
+    "server",
+    "engines",
+    "log",
+    "generation",
+    "listen",
+    "keys",
+    "backend",
+    "model",
+    "gpt2",
+    "llama-cpp",
+    "openai",
+    "base_url",
+    "path",
+    "rotate",
+    "keep",
+    "origins",
+    "hosts",
+    "'''",
 ];
 
 /// A file, an environment and flags.
 pub fn check(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let variables = (0..input.below(3)).map(|_| (format!("MINIVAULTD_{}", input.text(&["SERVER", "__", "LOG", "ENGINE", "KEYS", "PATH"])), input.text(&WORDS)));
-    let environment: Vec<(OsString, OsString)> = variables.map(|(name, value)| (name.into(), OsString::from_vec(value.into_bytes()))).collect();
+    let variables = (0..input.below(3))
+        .map(|_| (format!("MINIVAULTD_{}", input.text(&["SERVER", "__", "LOG", "ENGINE", "KEYS", "PATH"])), input.text(&WORDS)));
+    let environment: Vec<(OsString, OsString)> =
+        variables.map(|(name, value)| (name.into(), OsString::from_vec(value.into_bytes()))).collect();
     let file = match input.below(4) {
         0 => (0..input.below(12)).map(|_| input.text(&WORDS)).collect::<String>().into_bytes(),
         1 => input.changed(sections().as_bytes()),

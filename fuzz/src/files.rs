@@ -17,8 +17,28 @@ const TINY: &[u8] = include_bytes!("../../engines/tests/data/gpt2-tiny/model.saf
 const TINY_CONFIG: &[u8] = include_bytes!("../../engines/tests/data/gpt2-tiny/config.json");
 const TINY_TOKENIZER: &[u8] = include_bytes!("../../engines/tests/data/gpt2-tiny/tokenizer.json");
 const WORDS: [&str; 22] = [
-    "{", "}", "[", "]", ",", ":", "\"", "0", "1", "18446744073709551615", "-1", "1e9", "dtype", "shape", "data_offsets", "__metadata__", "F32", "BF16",
-    "I64", "wte.weight", "..", "/",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"",
+    "0",
+    "1",
+    "18446744073709551615",
+    "-1",
+    "1e9",
+    "dtype",
+    "shape",
+    "data_offsets",
+    "__metadata__",
+    "F32",
+    "BF16",
+    "I64",
+    "wte.weight",
+    "..",
+    "/",
 ];
 
 /// Messages, and what a reader needs however small the file is.
@@ -63,7 +83,8 @@ fn llama(path: &Path) {
 
     let kept = std::env::temp_dir().join(format!("minivault-fuzz-{}.gguf", std::process::id()));
     std::fs::copy(path, &kept).expect("a copy");
-    let config = LlamaConfig { context: Some(8), slots: 1, threads: Threads::exactly(1).expect("one thread"), ..LlamaConfig::new("model.gguf") };
+    let config =
+        LlamaConfig { context: Some(8), slots: 1, threads: Threads::exactly(1).expect("one thread"), ..LlamaConfig::new("model.gguf") };
     let loader = LlamaLoader { name: "fuzzed".into(), file: path.into(), origin: "anywhere".into(), chat_template: None, config };
     let _ = loader.lend(|_, _, _| Ok(()));
     let _ = std::fs::remove_file(kept);
@@ -147,8 +168,7 @@ fn index(input: &mut Input<'_>, folder: &Path) {
 
 /// Whether the folder is a model.
 fn load(folder: &Path) -> bool {
-    let loader =
-        Gpt2Loader { name: "fuzzed".into(), folder: folder.into(), origin: "anywhere".into(), config: Gpt2Config::new("fuzzed") };
+    let loader = Gpt2Loader { name: "fuzzed".into(), folder: folder.into(), origin: "anywhere".into(), config: Gpt2Config::new("fuzzed") };
     loader.load().is_ok()
 }
 

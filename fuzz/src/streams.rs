@@ -26,7 +26,8 @@ pub fn check(bytes: &[u8]) {
     let told: Vec<(&str, String)> = (0..input.below(8)).map(|_| (input.pick(&["", "done", "error"]), input.text(&WORDS))).collect();
     let stream = encoded(&told);
     let pieces = input.pieces(&stream);
-    let expected: Vec<(String, String)> = told.iter().map(|(name, text)| ((*name).to_owned(), json!({"token": text}).to_string())).collect();
+    let expected: Vec<(String, String)> =
+        told.iter().map(|(name, text)| ((*name).to_owned(), json!({"token": text}).to_string())).collect();
     assert_eq!(read_events(pieces.iter().copied()), Ok(expected.clone()), "{pieces:?}");
     assert_eq!(read_by_the_client(&pieces), expected, "{pieces:?}");
 }

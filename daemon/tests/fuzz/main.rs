@@ -20,6 +20,10 @@ use targets::{TARGETS, Target};
 const CASES: u32 = 200;
 /// Cases with one seed.
 const ROUND: u32 = 500;
+/// How often a long run tells how far it is.
+const MINUTE: Duration = Duration::from_secs(60);
+/// More of them are likely to be the same one.
+const MOST_FINDINGS: usize = 10;
 
 /// What became of one target.
 struct Row {
@@ -36,6 +40,8 @@ fn main() -> ExitCode {
     if others || arguments.iter().any(|argument| argument == "--list") {
         return ExitCode::SUCCESS;
     }
+    // A failure is told once, by what it was made smaller to.
+    std::panic::set_hook(Box::new(|_| {}));
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let time = number("MINIVAULT_FUZZ_SECONDS").map(Duration::from_secs);
     let seed = number("MINIVAULT_FUZZ_SEED").unwrap_or(1);
@@ -62,6 +68,7 @@ fn run(target: &Target, time: Option<Duration>, first: u64) -> Row {
         }
     }
     let cases = if time.is_some() { ROUND } else { CASES };
+    let mut told = Duration::ZERO;
     for seed in first.. {
         let (tried, failure) = round(target, cases, seed);
         row.cases += tried;
@@ -71,11 +78,15 @@ fn run(target: &Target, time: Option<Duration>, first: u64) -> Row {
             eprintln!("{}, seed {seed}: {reason}\nthe input is in {}", target.name, path.display());
             row.findings += 1;
         }
-        if time.is_none_or(|time| row.time >= time) || row.findings >= 10 {
+        let is_over = time.is_none_or(|time| row.time >= time) || row.findings >= MOST_FINDINGS;
+        if is_over || row.time >= told + MINUTE {
+            told = row.time;
+            eprintln!("fuzz: {} {} cases in {} s up to seed {seed}, {} findings", row.target, row.cases, row.time.as_secs(), row.findings);
+        }
+        if is_over {
             break;
         }
     }
-    eprintln!("fuzz: {} {} cases in {} s, {} findings", row.target, row.cases, row.time.as_secs(), row.findings);
     row
 }
 

@@ -84,7 +84,9 @@ fn check_places(tensors: &BTreeMap<String, Entry>, room: u64) -> Result<(), Stri
         // Each end was computed when its tensor was read.
         expected = offset + size;
         if expected > room {
-            return Err(format!("the file is cut short: the data of tensor `{name}` end at offset {expected}; there are {room} bytes of data"));
+            return Err(format!(
+                "the file is cut short: the data of tensor `{name}` end at offset {expected}; there are {room} bytes of data"
+            ));
         }
     }
     if expected != room {

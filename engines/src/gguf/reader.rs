@@ -78,7 +78,9 @@ impl<R: Read> Reader<R> {
     pub fn keep(&mut self, bytes: u64, what: &str) -> Result<(), Fault> {
         self.kept = self.kept.saturating_add(bytes);
         if self.kept > MAX_KEPT_BYTES {
-            return Err(self.fault(format!("the header up to {what} takes {} bytes of memory; at most {MAX_KEPT_BYTES} are allowed", self.kept)));
+            return Err(
+                self.fault(format!("the header up to {what} takes {} bytes of memory; at most {MAX_KEPT_BYTES} are allowed", self.kept))
+            );
         }
         Ok(())
     }

@@ -124,6 +124,7 @@ impl Sample {
             .with("llama.block_count", u32_value(1))
             .with("llama.feed_forward_length", u32_value(2 * WIDTH as u32))
             .with("llama.attention.head_count", u32_value(4))
+            .with("llama.rope.dimension_count", u32_value(8))
             .with("llama.attention.layer_norm_rms_epsilon", f32_value(1e-5))
             .with("tokenizer.ggml.pre", text_value("smollm"))
             .with("tokenizer.ggml.merges", texts_value(&["h e"]))

@@ -43,7 +43,9 @@ fn a_file_in_a_foreign_format_is_refused_by_its_name() {
 fn a_folder_whose_weights_are_foreign_is_refused_by_their_name() {
     for (name, bytes, _) in FORMATS {
         let folder = tempfile::tempdir().unwrap();
-        ["config.json", "tokenizer.json"].map(|file| std::fs::write(folder.path().join(file), "{}").unwrap());
+        for file in ["config.json", "tokenizer.json"] {
+            std::fs::write(folder.path().join(file), "{}").unwrap();
+        }
         std::fs::write(folder.path().join(name), bytes).unwrap();
         check_opening("gpt2", folder.path(), name, &format!("`{name}` is there, and {ONLY}"), bytes.len());
     }
