@@ -4,11 +4,13 @@ use std::path::Path;
 
 use minivault_engines::candle_models::{CandleConfig, CandleLoader};
 use minivault_engines::checkpoint::header::Header;
+use minivault_engines::error::Result;
 use minivault_engines::gguf::Gguf;
 use minivault_engines::gguf::sample::Sample;
 use minivault_engines::gpt2::{Gpt2Config, Gpt2Loader};
 #[cfg(feature = "llama-cpp")]
 use minivault_engines::llama::{LlamaConfig, LlamaLoader};
+use minivault_engines::model::{Feed, Logits, Model, Rows, Slot};
 
 use super::allocation::measured;
 use super::input::Input;
@@ -71,7 +73,7 @@ pub fn gguf(bytes: &[u8]) {
         origin: "anywhere".into(),
         config: CandleConfig { context: Some(8), ..CandleConfig::new("model.gguf") },
     }
-    .lend(|_, _, _| Ok(()));
+    .lend(|_, _, model| one_step(model));
     #[cfg(feature = "llama-cpp")]
     llama(&path);
 }
@@ -86,8 +88,14 @@ fn llama(path: &Path) {
     let config =
         LlamaConfig { context: Some(8), slots: 1, threads: Threads::exactly(1).expect("one thread"), ..LlamaConfig::new("model.gguf") };
     let loader = LlamaLoader { name: "fuzzed".into(), file: path.into(), origin: "anywhere".into(), chat_template: None, config };
-    let _ = loader.lend(|_, _, _| Ok(()));
+    let _ = loader.lend(|_, _, model| one_step(model));
     let _ = std::fs::remove_file(kept);
+}
+
+/// What was loaded also computes.
+fn one_step(model: &mut dyn Model) -> Result<()> {
+    let mut logits = Logits::new(model.limits().logits_width);
+    model.step(&[Feed { slot: Slot(0), tokens: &[0], rows: Rows::Last }], &mut logits)
 }
 
 /// A file that loads, with other values, shapes and types.

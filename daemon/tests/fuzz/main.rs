@@ -1,7 +1,8 @@
 //! Anything at all, given to each target of `fuzz/src`: some of it in `make test`, `make fuzz SECONDS=600` for so long each, and one table.
 //!
 //! `MINIVAULT_FUZZ_SECONDS` says how long, `MINIVAULT_FUZZ_ONLY=gguf,log` which ones, `MINIVAULT_FUZZ_SEED` what to begin with. An input that
-//! a target fails on is made small and kept below `target/fuzz-found`; moved to `fuzz/found/NAME` it is a test from then on.
+//! a target fails on is made small and kept below `target/fuzz-found`; moved to `fuzz/found/NAME` it is a test from then on. A file of
+//! which llama.cpp ends the process stays in the temporary folder, `minivault-fuzz-PID.gguf`.
 #![allow(clippy::unwrap_used)]
 
 mod cases;
