@@ -63,9 +63,10 @@ faults: test-models ## all that strangers and bad luck can do to a daemon, one t
 	@tools/slowhttptest.sh
 	@$(ENV) && . ./$(MODELS) && MINIVAULT_FAULTS_FULL=1 $(if $(ONLY),MINIVAULT_FAULTS_ONLY=$(ONLY)) cargo test --workspace --test faults
 
-# The tests that are given anything at all, each about this long; whatever they find is printed with its input.
-fuzz: setup ## give readers of files and requests anything at all, for some minutes each; CASES=20000
-	@$(ENV) && set -x && PROPTEST_CASES=$(or $(CASES),20000) cargo test --workspace --no-fail-fast -- damage anything strangers hosts characters stop gguf
+# What a target fails on is kept below target/fuzz-found. With cargo-fuzz there is libFuzzer, too: `cd fuzz && cargo +nightly fuzz run -s none gguf`.
+fuzz: setup ## give readers of files, requests and streams anything at all, so long each, one table; SECONDS=600 ONLY=gguf,log SEED=1
+	@$(ENV) && MINIVAULT_FUZZ_SECONDS=$(or $(SECONDS),600) $(if $(ONLY),MINIVAULT_FUZZ_ONLY=$(ONLY)) \
+		$(if $(SEED),MINIVAULT_FUZZ_SEED=$(SEED)) cargo test --workspace --test fuzz
 
 package: setup ## a Debian package of both programs, optimised as far as it goes (installs cargo-deb; LTO takes a while)
 	@$(ENV) && set -x && cargo build --workspace --bins --profile dist && tools/package.sh $(TARGET)

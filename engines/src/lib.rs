@@ -15,7 +15,7 @@
 //! - [`decoding`]: sampling, stop strings, whole characters, answers of a given form
 //! - [`chat`]: conversations, chat templates, calls of tools
 //! - [`hub`]: where model files come from
-//! - `checkpoint`, [`gguf`], `vocabulary`: what lies in them: folders in Hugging Face layout, GGUF files, tokens
+//! - [`checkpoint`], [`gguf`], `vocabulary`: what lies in them: folders in Hugging Face layout, GGUF files, tokens; `foreign`: what is never loaded
 //! - [`gpt2`]: GPT-2, its forward pass included
 //! - `llama`: GGUF on llama.cpp (feature `llama-cpp`)
 //! - [`remote`]: upstream servers that speak OpenAI's API
@@ -24,10 +24,11 @@
 
 pub mod candle_models;
 pub mod chat;
-mod checkpoint;
+pub mod checkpoint;
 pub mod decoding;
 pub mod error;
 pub mod events;
+mod foreign;
 pub mod generation;
 pub mod gguf;
 pub mod gpt2;

@@ -10,14 +10,18 @@ use crate::request::TokenId;
 use crate::vocabulary::{ChatSettings, TokenizerVocabulary};
 
 mod fingerprint;
+pub mod header;
 pub(crate) mod settings;
 mod tensor_file;
 
 pub(crate) use fingerprint::Fingerprint;
-pub(crate) use tensor_file::{Entry, TensorFile};
+pub(crate) use header::Entry;
+pub(crate) use tensor_file::TensorFile;
 
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// How the names of its shards end.
+const SHARD: &str = ".safetensors";
 const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 const TOKENIZER: &str = "tokenizer.json";
@@ -93,12 +97,14 @@ impl<'a> Checkpoint<'a> {
         let map = index.get("weight_map").and_then(Value::as_object).ok_or_else(|| named("weight_map is missing".to_owned()))?;
         let mut names = BTreeSet::new();
         for (tensor, name) in map {
-            let plain = |name: &&str| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', ':']);
-            let name = name.as_str().filter(plain);
-            // The index comes from a stranger; it names files of this folder and no others.
-            names.insert(
-                name.ok_or_else(|| named(format!("tensor {tensor} is said to be in something that is no plain file name")))?.to_owned(),
-            );
+            // The index comes from a stranger; it names files of this folder and no others, and none that opening would run.
+            let plain = |name: &&str| !name.starts_with('.') && !name.contains(['/', '\\', ':', '\0']) && name.ends_with(SHARD);
+            let Some(plain) = name.as_str().filter(plain) else {
+                return Err(named(format!(
+                    "tensor {tensor} is said to be in {name}, which is no plain name of a file of this folder that ends with {SHARD}"
+                )));
+            };
+            names.insert(plain.to_owned());
         }
         if names.is_empty() {
             return Err(named("weight_map is empty".to_owned()));

@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::Dtype;
-use safetensors::tensor::Metadata;
 
-/// What the format allows.
-const MAX_HEADER_BYTES: u64 = 100_000_000;
+use super::header::{Entry, Header};
+
 /// Values that are read at once.
 const VALUES_AT_ONCE: usize = 1 << 18;
 
@@ -21,19 +20,8 @@ const VALUES_AT_ONCE: usize = 1 << 18;
 pub(crate) struct TensorFile {
     path: PathBuf,
     file: File,
-    /// Where the tensors' bytes begin.
-    start: u64,
-    tensors: BTreeMap<String, Entry>,
+    header: Header,
     buffer: Vec<u8>,
-}
-
-/// One tensor of a file.
-#[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    pub(crate) shape: Vec<usize>,
-    dtype: Dtype,
-    /// From the first tensor's first byte.
-    offset: u64,
 }
 
 impl TensorFile {
@@ -43,39 +31,20 @@ impl TensorFile {
     /// A sentence naming the file.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let unreadable = |error: std::io::Error| format!("{} can't be read: {error}", path.display());
+        // Before it is opened, because opening a pipe would wait for its writer.
+        let described = std::fs::metadata(path).map_err(unreadable)?;
+        if !described.is_file() {
+            return Err(format!("{} is no regular file", path.display()));
+        }
         let mut file = File::open(path).map_err(unreadable)?;
-        let length = file.metadata().map_err(unreadable)?.len();
-        let broken = |reason: String| format!("{}: it is no whole safetensors file: {reason}", path.display());
-        let mut size = [0; 8];
-        file.read_exact(&mut size).map_err(|error| broken(error.to_string()))?;
-        let size = u64::from_le_bytes(size);
-        if size > MAX_HEADER_BYTES {
-            return Err(broken(format!("its header has {size} bytes; the limit is {MAX_HEADER_BYTES}")));
-        }
-        let mut header = vec![0; size as usize];
-        file.read_exact(&mut header).map_err(|error| broken(error.to_string()))?;
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| broken(error.to_string()))?;
-        let start = 8 + size;
-        let wanted = start + metadata.data_len() as u64;
-        if wanted != length {
-            return Err(broken(format!("it has {length} bytes and its header speaks of {wanted}")));
-        }
-        let mut tensors = BTreeMap::new();
-        for (name, info) in metadata.tensors() {
-            let values = info.shape.iter().try_fold(1_usize, |values, &size| values.checked_mul(size));
-            let bits = values.and_then(|values| values.checked_mul(info.dtype.bitsize()));
-            let (first, end) = info.data_offsets;
-            if bits.is_none() || bits != end.checked_sub(first).and_then(|bytes| bytes.checked_mul(8)) || end as u64 > length - start {
-                return Err(broken(format!("tensor {name} has bytes {first} to {end}, and shape {:?} of {:?}", info.shape, info.dtype)));
-            }
-            tensors.insert(name, Entry { shape: info.shape.clone(), dtype: info.dtype, offset: first as u64 });
-        }
-        Ok(Self { path: path.to_owned(), file, start, tensors, buffer: Vec::new() })
+        let header = Header::read(&mut file, described.len())
+            .map_err(|reason| format!("{}: not a safetensors file that can be loaded: {reason}", path.display()))?;
+        Ok(Self { path: path.to_owned(), file, header, buffer: Vec::new() })
     }
 
     /// Its tensors by name.
     pub(crate) fn tensors(&self) -> &BTreeMap<String, Entry> {
-        &self.tensors
+        &self.header.tensors
     }
 
     /// Reads some of a tensor's values, counted in the order in which they lie, behind those that are there.
@@ -88,7 +57,7 @@ impl TensorFile {
         for first in range.clone().step_by(VALUES_AT_ONCE) {
             let count = VALUES_AT_ONCE.min(range.end - first);
             self.buffer.resize(count * bytes_each, 0);
-            let from = SeekFrom::Start(self.start + entry.offset + (first * bytes_each) as u64);
+            let from = SeekFrom::Start(self.header.start + entry.offset + (first * bytes_each) as u64);
             let read = self.file.seek(from).and_then(|_| self.file.read_exact(&mut self.buffer));
             read.map_err(|error| format!("{} can't be read: {error}", self.path.display()))?;
             entry.decode(&self.buffer, values)?;

@@ -42,21 +42,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    /// The whole bytes read lossily, without a character that the end cuts off.
-    fn expected(bytes: &[u8]) -> String {
-        let cut = (0..=bytes.len().min(3)).find(|&tail| tail > 0 && may_become_character(&bytes[bytes.len() - tail..])).unwrap_or(0);
-        String::from_utf8_lossy(&bytes[..bytes.len() - cut]).into_owned()
-    }
+    use crate::testkit::oracles::check_characters;
 
     fn check(bytes: &[u8], splits: &[usize]) {
-        let mut characters = WholeCharacters::default();
-        let (mut text, mut from) = (String::new(), 0);
-        for &to in splits.iter().chain([&bytes.len()]) {
-            text.push_str(&characters.push(&bytes[from..to]));
-            from = to;
-        }
-        assert_eq!(text, expected(bytes));
+        let ends: Vec<usize> = [&[0], splits, &[bytes.len()]].concat();
+        let pieces: Vec<&[u8]> = ends.windows(2).map(|ends| &bytes[ends[0]..ends[1]]).collect();
+        check_characters(&pieces);
     }
 
     #[test]

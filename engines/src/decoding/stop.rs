@@ -99,28 +99,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::testkit::oracles;
 
-    /// All pieces through the matcher: what is shown, and the stop string if there was one.
     fn shown(stops: &[&str], pieces: &[&str]) -> (String, Option<String>) {
-        let mut matcher = StopMatcher::new(&stops.iter().map(|&stop| stop.to_owned()).collect::<Vec<_>>());
-        let mut text = String::new();
-        for piece in pieces {
-            match matcher.push(piece) {
-                Stopping::Continue(more) => text.push_str(&more),
-                Stopping::Stopped { text: last, stop } => return (text + &last, Some(stop)),
-            }
-        }
-        (text + &matcher.finish(), None)
-    }
-
-    /// The same by trying every end in turn.
-    fn naive(stops: &[&str], text: &str) -> (String, Option<String>) {
-        for end in (0..=text.len()).filter(|&end| text.is_char_boundary(end)) {
-            if let Some(stop) = stops.iter().filter(|stop| text[..end].ends_with(**stop)).max_by_key(|stop| stop.len()) {
-                return (text[..end - stop.len()].to_owned(), Some((*stop).to_owned()));
-            }
-        }
-        (text.to_owned(), None)
+        oracles::shown(&stops.iter().map(|&stop| stop.to_owned()).collect::<Vec<_>>(), pieces)
     }
 
     #[test]
@@ -148,12 +130,11 @@ mod tests {
             stops in prop::collection::vec("[abé]{1,4}", 1..4),
             cuts in prop::collection::vec(0usize..48, 0..6),
         ) {
-            let stops: Vec<&str> = stops.iter().map(String::as_str).collect();
             let mut cuts: Vec<usize> = cuts.into_iter().filter(|&cut| cut <= text.len() && text.is_char_boundary(cut)).collect();
             cuts.extend([0, text.len()]);
             cuts.sort_unstable();
             let pieces: Vec<&str> = cuts.windows(2).map(|ends| &text[ends[0]..ends[1]]).collect();
-            prop_assert_eq!(shown(&stops, &pieces), naive(&stops, &text));
+            oracles::check_stops(&stops, &pieces);
         }
     }
 }

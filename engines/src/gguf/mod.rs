@@ -1,8 +1,8 @@
 //! The header of a GGUF file, read before any library sees it.
 //!
 //! llama.cpp trusts much of what a file says and ends the process where that trust is misplaced; candle allocates what a file claims. So
-//! the whole header is read here first: every count and length is held against the file's size before anything is allocated, and every
-//! tensor's data must lie inside the file.
+//! the whole header is read here first: every count and length is held against the file's size before anything is allocated, every
+//! tensor's data must lie inside the file, and what is kept of it has a limit.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -10,8 +10,8 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 mod reader;
-#[cfg(test)]
-pub(crate) mod sample;
+#[cfg(any(test, feature = "testkit"))]
+pub mod sample;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -23,6 +23,7 @@ pub use tensor::{Layout, Tensor};
 pub use value::{Kind, Texts, Value};
 
 use crate::error::{EngineError, Result};
+use crate::foreign;
 
 const MAGIC: [u8; 4] = *b"GGUF";
 /// Version 1 had 32-bit counts and is long gone; llama.cpp refuses it, too.
@@ -33,6 +34,8 @@ const MAX_KEY: u64 = 65_535;
 const MIN_KEY_BYTES: u64 = 8 + 1 + 4 + 1;
 /// Bytes of the shortest description of a tensor: length, one character, rank, one dimension, type, offset.
 const MIN_TENSOR_BYTES: u64 = 8 + 1 + 4 + 8 + 4 + 8;
+/// What a key or a tensor takes in memory besides its name and its value, rounded up.
+const ENTRY_BYTES: u64 = 128;
 /// What data are aligned to where the file doesn't say.
 const DEFAULT_ALIGNMENT: u32 = 32;
 /// The vocabulary, the one array of strings that is needed before loading.
@@ -118,6 +121,9 @@ fn read_counts<R: Read>(reader: &mut Reader<R>) -> Result<(u64, u64), Fault> {
         return Err(reader.fault("the file is empty"));
     }
     let magic = reader.array("the magic number")?;
+    if let Some(format) = foreign::format_of(&magic) {
+        return Err(reader.fault(format!("the file is {format}; {}", foreign::ONLY)));
+    }
     if magic != MAGIC {
         return Err(reader.fault(format!("the file begins with `{}`, a GGUF file with `GGUF`", magic.escape_ascii())));
     }
@@ -149,6 +155,7 @@ fn read_metadata<R: Read>(reader: &mut Reader<R>, keys: u64) -> Result<BTreeMap<
             Ok(key) if !key.is_empty() && !key.contains('\0') => key,
             _ => return Err(reader.fault(format!("the name of key {index} is empty or no plain text"))),
         };
+        reader.keep(ENTRY_BYTES, &key)?;
         let value = Value::read(reader, &key, key == TOKENS)?;
         if metadata.contains_key(&key) {
             return Err(reader.fault(format!("key `{key}` appears twice")));
@@ -172,6 +179,7 @@ fn read_tensors<R: Read>(reader: &mut Reader<R>, count: u64) -> Result<Vec<Tenso
     let mut names = HashSet::new();
     for index in 0..count {
         let tensor = Tensor::read(reader, index)?;
+        reader.keep(ENTRY_BYTES, &tensor.name)?;
         if !names.insert(tensor.name.clone()) {
             return Err(reader.fault(format!("tensor `{}` appears twice", tensor.name)));
         }

@@ -18,18 +18,22 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Bytes of a header that may be kept. A vocabulary of 260,000 tokens takes 4 MB; merges and scores are passed over.
+const MAX_KEPT_BYTES: u64 = 8 << 20;
+
 /// A source of known size.
 #[derive(Debug)]
 pub struct Reader<R> {
     source: R,
     position: u64,
     size: u64,
+    kept: u64,
 }
 
 impl<R: Read> Reader<R> {
     /// Reads `size` bytes of the source, no more.
     pub fn new(source: R, size: u64) -> Self {
-        Self { source, position: 0, size }
+        Self { source, position: 0, size, kept: 0 }
     }
 
     /// Bytes read so far.
@@ -67,6 +71,20 @@ impl<R: Read> Reader<R> {
         self.array(what).map(u64::from_le_bytes)
     }
 
+    /// Counts bytes that will be kept in memory.
+    ///
+    /// # Errors
+    /// With these they are too many.
+    pub fn keep(&mut self, bytes: u64, what: &str) -> Result<(), Fault> {
+        self.kept = self.kept.saturating_add(bytes);
+        if self.kept > MAX_KEPT_BYTES {
+            return Err(
+                self.fault(format!("the header up to {what} takes {} bytes of memory; at most {MAX_KEPT_BYTES} are allowed", self.kept))
+            );
+        }
+        Ok(())
+    }
+
     /// A fixed number of bytes.
     pub fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], Fault> {
         self.require(N as u64, what)?;
@@ -79,7 +97,11 @@ impl<R: Read> Reader<R> {
     /// A string: its length as a `u64`, then its bytes, appended to `bytes`. At most `limit` bytes.
     pub fn text_into(&mut self, bytes: &mut Vec<u8>, what: &str, limit: u64) -> Result<(), Fault> {
         let length = self.text_length(what, limit)?;
+        self.keep(length, what)?;
         let before = bytes.len();
+        if before == 0 {
+            bytes.reserve_exact(length as usize);
+        }
         self.source.by_ref().take(length).read_to_end(bytes).map_err(|error| self.broken(&error))?;
         if ((bytes.len() - before) as u64) < length {
             return Err(self.fault(format!("{what} ends early: the file shrank while it was read")));

@@ -1,40 +1,60 @@
 //! Small GGUF files for tests, well-formed unless a test asks otherwise.
 
+use super::TOKENS;
+
 /// A file in the making.
 #[derive(Debug, Clone)]
 pub struct Sample {
+    /// Of the format.
     pub version: u32,
+    /// Each with its type and its value.
     pub keys: Vec<(String, Vec<u8>)>,
+    /// In the order of their data.
     pub tensors: Vec<SampleTensor>,
+    /// Bytes to whose multiples the data are aligned.
     pub alignment: usize,
 }
 
 /// A tensor of the file; its offset follows from its place.
 #[derive(Debug, Clone)]
 pub struct SampleTensor {
+    /// What it is found by.
     pub name: String,
+    /// The contiguous one first.
     pub dimensions: Vec<u64>,
+    /// The code of its layout.
     pub kind: u32,
+    /// What its data take.
     pub bytes: usize,
 }
 
+/// A key's value.
 pub fn u32_value(value: u32) -> Vec<u8> {
     [4_u32.to_le_bytes(), value.to_le_bytes()].concat()
 }
 
+/// A key's value.
 pub fn bool_value(value: bool) -> Vec<u8> {
     [&7_u32.to_le_bytes()[..], &[u8::from(value)]].concat()
 }
 
+/// A key's value.
 pub fn text_value(text: &str) -> Vec<u8> {
     [&8_u32.to_le_bytes()[..], &string(text.as_bytes())].concat()
 }
 
+/// A key's value.
+pub fn f32_value(value: f32) -> Vec<u8> {
+    [6_u32.to_le_bytes(), value.to_le_bytes()].concat()
+}
+
+/// A key's value: an array of strings.
 pub fn texts_value(texts: &[&str]) -> Vec<u8> {
     let strings = texts.iter().flat_map(|text| string(text.as_bytes())).collect();
     [9_u32.to_le_bytes().to_vec(), 8_u32.to_le_bytes().to_vec(), (texts.len() as u64).to_le_bytes().to_vec(), strings].concat()
 }
 
+/// A key's value: an array of `u32`.
 pub fn integers_value(values: &[u32]) -> Vec<u8> {
     let integers = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     [9_u32.to_le_bytes().to_vec(), 4_u32.to_le_bytes().to_vec(), (values.len() as u64).to_le_bytes().to_vec(), integers].concat()
@@ -68,6 +88,49 @@ impl Sample {
             tensors: vec![tensor("token_embd.weight", &[32, 2], 2, 36), tensor("output_norm.weight", &[3], 0, 12)],
             alignment: 32,
         }
+    }
+
+    /// A model that candle and llama.cpp both load: one layer, and one token for each byte.
+    pub fn network() -> Self {
+        const WIDTH: u64 = 32;
+        // As GPT-2 spells bytes.
+        let letters: Vec<String> = ('!'..='~').chain('¡'..='¬').chain('®'..='ÿ').chain('Ā'..='Ń').map(String::from).collect();
+        let tokens: Vec<&str> = letters.iter().map(String::as_str).chain(["he", "</s>"]).collect();
+        let types: Vec<u32> = (0..tokens.len()).map(|id| if id + 1 == tokens.len() { 3 } else { 1 }).collect();
+        let mut types = integers_value(&types);
+        // Its elements are signed.
+        types[4..8].copy_from_slice(&5_u32.to_le_bytes());
+        let tensor = |(name, dimensions): (&str, &[u64])| SampleTensor {
+            name: format!("{name}.weight"),
+            dimensions: dimensions.to_vec(),
+            kind: 0,
+            bytes: dimensions.iter().product::<u64>() as usize * 4,
+        };
+        let shapes: [(&str, &[u64]); 11] = [
+            ("token_embd", &[WIDTH, tokens.len() as u64]),
+            ("output_norm", &[WIDTH]),
+            ("blk.0.attn_norm", &[WIDTH]),
+            ("blk.0.attn_q", &[WIDTH, WIDTH]),
+            ("blk.0.attn_k", &[WIDTH, WIDTH / 2]),
+            ("blk.0.attn_v", &[WIDTH, WIDTH / 2]),
+            ("blk.0.attn_output", &[WIDTH, WIDTH]),
+            ("blk.0.ffn_norm", &[WIDTH]),
+            ("blk.0.ffn_gate", &[WIDTH, 2 * WIDTH]),
+            ("blk.0.ffn_up", &[WIDTH, 2 * WIDTH]),
+            ("blk.0.ffn_down", &[2 * WIDTH, WIDTH]),
+        ];
+        let eos = tokens.len() as u32 - 1;
+        let sample = Self { tensors: shapes.into_iter().map(tensor).collect(), ..Self::model() }
+            .with("llama.block_count", u32_value(1))
+            .with("llama.feed_forward_length", u32_value(2 * WIDTH as u32))
+            .with("llama.attention.head_count", u32_value(4))
+            .with("llama.rope.dimension_count", u32_value(8))
+            .with("llama.attention.layer_norm_rms_epsilon", f32_value(1e-5))
+            .with("tokenizer.ggml.pre", text_value("smollm"))
+            .with("tokenizer.ggml.merges", texts_value(&["h e"]))
+            .with("tokenizer.ggml.token_type", types)
+            .with("tokenizer.ggml.eos_token_id", u32_value(eos));
+        sample.with(TOKENS, texts_value(&tokens))
     }
 
     /// The same with another value for a key, which may be new.

@@ -69,6 +69,11 @@ impl Layout {
         LAYOUTS.iter().find(|layout| layout.code == code)
     }
 
+    /// Whether a library can compute with weights stored like this. The others are for positions, for sums within a product, or for nothing.
+    pub fn holds_weights(&self) -> bool {
+        !matches!(self.name, "I8" | "I16" | "I32" | "I64" | "F64" | "Q8_1" | "Q8_K")
+    }
+
     /// Bytes of a tensor of this shape.
     fn size(&self, dimensions: &[u64]) -> Result<u64, String> {
         let row = dimensions[0];

@@ -38,7 +38,8 @@ fn a_file_cut_anywhere_is_refused() {
 fn what_is_no_gguf_is_told_apart() {
     check_refused(b"", &["the file is empty"]);
     check_refused(b"GGU", &["cut short", "needs 4 bytes and 3 are left"]);
-    check_refused(b"PK\x03\x04 and more", &["begins with `PK\\x03\\x04`"]);
+    check_refused(b"PK\x03\x04 and more", &["the file is a zip archive", "only GGUF and safetensors files are loaded"]);
+    check_refused(b"lmgg and more", &["the file begins with `lmgg`, a GGUF file with `GGUF`"]);
     check_refused(&Sample { version: 99, ..Sample::model() }.bytes(), &["GGUF version 99; versions 2 and 3 are read"]);
     check_refused(&Sample { version: 1, ..Sample::model() }.bytes(), &["version 1"]);
     check_refused(&Sample { version: 3_u32.swap_bytes(), ..Sample::model() }.bytes(), &["big-endian"]);

@@ -168,7 +168,8 @@ impl Value {
                     (0..length).try_for_each(|_| reader.skip_text(what, MAX_TEXT))?;
                     return Ok(Self::Array(kind, length));
                 }
-                let mut texts = Texts::default();
+                reader.keep(length * size_of::<usize>() as u64, what)?;
+                let mut texts = Texts { ends: Vec::with_capacity(length as usize), ..Texts::default() };
                 for _ in 0..length {
                     reader.text_into(&mut texts.bytes, what, MAX_TEXT)?;
                     texts.ends.push(texts.bytes.len());
@@ -176,6 +177,7 @@ impl Value {
                 Ok(Self::Texts(texts))
             }
             Kind::U32 | Kind::I32 if length <= MAX_KEPT => {
+                reader.keep(4 * length, what)?;
                 (0..length).map(|_| reader.u32(what)).collect::<Result<_, _>>().map(Self::Integers)
             }
             kind => {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::attempts::{Attempt, Miss};
 use super::location::check_file_name;
+use crate::foreign;
 
 /// Files that no model is without.
 pub(super) const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
@@ -16,6 +17,8 @@ pub(super) const OPTIONAL: [&str; 3] = ["tokenizer_config.json", "generation_con
 pub(super) const WEIGHTS: &str = "model.safetensors";
 /// The list of the files that the weights are spread over.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
+/// How the names of those files end.
+const SHARD: &str = ".safetensors";
 
 /// An index of a model of a thousand layers is still far below this.
 const LONGEST_INDEX: u64 = 64 << 20;
@@ -28,7 +31,17 @@ pub(super) fn check(folder: &Path) -> Attempt<()> {
         Some(weights) => missing.extend(weights.into_iter().filter(|name| !folder.join(name).is_file()).map(|name| format!("`{name}`"))),
         None => missing.push(format!("`{WEIGHTS}` (or `{INDEX}` and its shards)")),
     }
-    if missing.is_empty() { Ok(()) } else { Err(Miss::new(format!("{} lacks {}", folder.display(), missing.join(", ")))) }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let instead = foreign_weights(folder).map(|name| format!("; `{name}` is there, and {}", foreign::ONLY));
+    Err(Miss::new(format!("{} lacks {}{}", folder.display(), missing.join(", "), instead.unwrap_or_default())))
+}
+
+/// The first file of weights in a format that is never loaded.
+fn foreign_weights(folder: &Path) -> Option<String> {
+    let names = std::fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| foreign::is_name_of_weights(name)).min()
 }
 
 /// The files of the weights by name, whether they are there or not. `None`: the folder has neither a file nor an index.
@@ -62,6 +75,9 @@ pub(super) fn shards(index: &Path) -> Attempt<Vec<String>> {
         check_file_name(name).map_err(|_| {
             Miss::new(format!("{} names the file `{name}`, which is refused: it may lead out of the model's folder", index.display()))
         })?;
+        if !name.ends_with(SHARD) {
+            return Err(Miss::new(format!("{} names the file `{name}`, which is refused: {}", index.display(), foreign::ONLY)));
+        }
     }
     Ok(names.into_iter().collect())
 }

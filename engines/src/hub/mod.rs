@@ -22,10 +22,12 @@ mod repository;
 mod settings;
 mod wheel;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::Result;
+use crate::foreign;
 
 pub use progress::Progress;
 pub use settings::{Settings, Token};
@@ -137,7 +139,9 @@ impl Hub {
                 return record(attempts, "on disk", folder::check(&path)).map(|()| Found::on_disk(path));
             }
             Ok(_) => {
-                attempts.add("on disk", Miss::new(format!("{} is a file; this engine wants a folder", path.display())));
+                let format = beginning(&path).and_then(|beginning| foreign::format_of(&beginning));
+                let format = format.map_or_else(String::new, |format| format!(", {format}, and {}", foreign::ONLY));
+                attempts.add("on disk", Miss::new(format!("{} is a file; this engine wants a folder{format}", path.display())));
                 return None;
             }
             Err(error) => attempts.add("on disk", absent(&path, &error)),
@@ -262,6 +266,14 @@ impl Hub {
 /// What a place had, or a line in the list of those that had nothing.
 fn record<T>(attempts: &mut Attempts, place: impl std::fmt::Display, attempt: Attempt<T>) -> Option<T> {
     attempt.map_err(|miss| attempts.add(place, miss)).ok()
+}
+
+/// A regular file's first bytes.
+fn beginning(path: &Path) -> Option<[u8; 4]> {
+    let mut bytes = [0; 4];
+    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    std::fs::File::open(path).ok()?.read_exact(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 fn revision(source: &ModelSource) -> Attempt<&str> {

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
-use crate::gguf::{Gguf, Value};
+use crate::gguf::{Gguf, Tensor, Value};
 
 /// Layers of the deepest model (`LLAMA_MAX_LAYERS`).
 const MAX_LAYERS: u32 = 512;
@@ -54,6 +54,7 @@ impl Description {
         let context_length = check_layers(&keys, &architecture)?;
         check_experts(&keys, &architecture)?;
         let sentencepiece = check_vocabulary(&keys)?;
+        gguf.tensors().iter().try_for_each(check_tensor)?;
         Ok(Self {
             name: keys.text("general.name")?,
             context_length,
@@ -138,6 +139,23 @@ fn check_experts(keys: &Keys<'_>, architecture: &str) -> Result<(), String> {
         return Err(format!("the model has {experts} experts in {groups} groups and uses {used_groups} of the groups, which can't be"));
     }
     Ok(())
+}
+
+/// Checks that a tensor of weights is stored in a way that they can be. Vectors are added to numbers in F32 and multiplied with them, which ggml
+/// does in F32 alone; every tool that writes GGUF leaves them so.
+fn check_tensor(tensor: &Tensor) -> Result<(), String> {
+    let Tensor { name, dimensions, layout, .. } = tensor;
+    // Tables of token ids are whole numbers.
+    if !(name.ends_with(".weight") || name.ends_with(".bias")) || name.contains("tid2eid") {
+        return Ok(());
+    }
+    let is_vector = dimensions[1..].iter().all(|&dimension| dimension == 1);
+    match layout.holds_weights() && (!is_vector || layout.name == "F32") {
+        true => Ok(()),
+        false => {
+            Err(format!("tensor `{name}` of the shape {dimensions:?} is of type {}, which llama.cpp doesn't compute with", layout.name))
+        }
+    }
 }
 
 /// Checks the vocabulary and returns whether it is SentencePiece's.
@@ -278,6 +296,22 @@ mod tests {
         check_refused("tokenizer.ggml.tokens", texts_value(&["a\0b", "a"]), "holds `a` twice");
         check_refused("tokenizer.ggml.tokens", texts_value(&["", "[EMPTY_0]"]), "holds `[EMPTY_0]` twice");
         check_refused("tokenizer.ggml.tokens", texts_value(&[]), "must be an array of strings, at least one");
+    }
+
+    #[test]
+    fn weights_that_nothing_computes_with_are_refused_by_name() {
+        let check = |tensor: usize, kind, bytes, expected: &str| {
+            let mut sample = Sample::network();
+            (sample.tensors[tensor].kind, sample.tensors[tensor].bytes) = (kind, bytes);
+            let reason = describe(&sample).expect_err("a model that must be refused");
+            assert!(reason.contains(expected), "`{expected}` isn't in: {reason}");
+        };
+        // Found by `make fuzz`: ggml asserts while the context is made.
+        let tokens = Sample::network().tensors[0].dimensions[1] as usize;
+        check(0, 26, 4 * 32 * tokens, "tensor `token_embd.weight` of the shape [32, 258] is of type I32");
+        check(0, 28, 8 * 32 * tokens, "of type F64");
+        check(1, 1, 2 * 32, "tensor `output_norm.weight` of the shape [32] is of type F16");
+        assert!(describe(&Sample::network()).is_ok());
     }
 
     #[test]

@@ -11,6 +11,12 @@ const LONGEST_EVENT: usize = 4 << 20;
 /// listens any more.
 pub(super) struct Events {
     response: Response,
+    decoder: Decoder,
+}
+
+/// Bytes in, events out, wherever the bytes are cut.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
     lines: Lines,
     data: String,
     name: String,
@@ -27,22 +33,17 @@ pub(super) struct Event {
 
 impl Events {
     pub fn new(response: Response) -> Self {
-        Self { response, lines: Lines::default(), data: String::new(), name: String::new() }
+        Self { response, decoder: Decoder::default() }
     }
 
     /// The next event that has data; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Event>, Failure> {
         loop {
-            while let Some(line) = self.lines.next() {
-                if let Some(event) = self.take(&line)? {
-                    return Ok(Some(event));
-                }
-            }
-            if self.lines.waiting() > LONGEST_EVENT {
-                return Err(Failure::nonsense(format!("a line of more than {LONGEST_EVENT} bytes")));
+            if let Some(event) = self.decoder.next()? {
+                return Ok(Some(event));
             }
             match self.response.chunk().await.map_err(Failure::connection)? {
-                Some(bytes) => self.lines.push(&bytes),
+                Some(bytes) => self.decoder.push(&bytes),
                 None => return Ok(None),
             }
         }
@@ -51,6 +52,26 @@ impl Events {
     /// Reads what little follows the last event, so that the connection can serve the next request.
     pub async fn drain(mut self) {
         while let Ok(Some(_)) = self.next().await {}
+    }
+}
+
+impl Decoder {
+    /// More of the stream.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.lines.push(bytes);
+    }
+
+    /// The next event that has data, as far as the bytes go.
+    pub fn next(&mut self) -> Result<Option<Event>, Failure> {
+        while let Some(line) = self.lines.next() {
+            if let Some(event) = self.take(&line)? {
+                return Ok(Some(event));
+            }
+        }
+        if self.lines.waiting() > LONGEST_EVENT {
+            return Err(Failure::nonsense(format!("a line of more than {LONGEST_EVENT} bytes")));
+        }
+        Ok(None)
     }
 
     fn take(&mut self, line: &[u8]) -> Result<Option<Event>, Failure> {

@@ -50,6 +50,23 @@ use fleet::Fleet;
 use question::Question;
 use server::Server;
 
+/// What a stream in these pieces says, as an upstream server's answer is read: each event's name and data.
+///
+/// # Errors
+/// What makes no sense, as the diagnostic log would have it.
+#[cfg(feature = "testkit")]
+pub fn read_events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> std::result::Result<Vec<(String, String)>, String> {
+    let mut decoder = events::Decoder::default();
+    let mut read = Vec::new();
+    for piece in pieces {
+        decoder.push(piece);
+        while let Some(event) = decoder.next().map_err(|failure| format!("{failure:?}"))? {
+            read.push((event.name, event.data));
+        }
+    }
+    Ok(read)
+}
+
 /// Events of an answer that wait for its reader, at most: as many as an answer has tokens, but for very long ones.
 const MOST_WAITING: usize = 1 << 16;
 

@@ -2,6 +2,7 @@
 
 pub mod conformance;
 mod gate;
+pub mod oracles;
 mod schemas;
 mod scripted;
 

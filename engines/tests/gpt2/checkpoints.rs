@@ -144,11 +144,11 @@ fn shards_are_read_through_their_index() {
 
     std::fs::remove_file(folder.path().join("model-00002-of-00002.safetensors")).unwrap();
     check_refused(folder.path(), &["model-00002-of-00002.safetensors", "can't be read"]);
-    for outside in [json!("../model.safetensors"), json!("/etc/passwd"), json!(".."), json!(""), json!(7)] {
+    for outside in [json!("../model.safetensors"), json!("/etc/passwd"), json!(".."), json!(""), json!(7), json!("pytorch_model.bin")] {
         let mut map = map.clone();
         map.insert("transformer.ln_f.bias".into(), outside);
         write_json(folder.path(), INDEX, &json!({"weight_map": map}));
-        check_refused(folder.path(), &[INDEX, "transformer.ln_f.bias", "plain file name"]);
+        check_refused(folder.path(), &[INDEX, "transformer.ln_f.bias", "no plain name of a file of this folder"]);
     }
     write_json(folder.path(), INDEX, &json!({"weight_map": {}}));
     check_refused(folder.path(), &[INDEX, "empty"]);
@@ -186,7 +186,7 @@ fn broken_files_are_refused_by_name_and_cause() {
     let whole = std::fs::read(&path).unwrap();
     for length in [0, 1, 7, 8, 9, 500, 5000, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&path, &whole[..length]).unwrap();
-        check_refused(folder.path(), &[WHOLE, "no whole safetensors file"]);
+        check_refused(folder.path(), &[WHOLE, "not a safetensors file that can be loaded"]);
     }
     for garbage in [vec![0xFF; 4096], vec![0; 4096], b"\x10\0\0\0\0\0\0\0{\"a\":[1,2,3,4]} ".to_vec(), b"<html>not found</html>".to_vec()] {
         std::fs::write(&path, garbage).unwrap();
