@@ -119,6 +119,8 @@ pub enum Command {
     /// Measure the daemon: time to the first token, between tokens, tokens per second at 1 to N clients
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(Box<Bench>),
+    /// Show slots, queue, tokens per second and time to the first token of each engine, second by second; from a pipe, of one second
+    Top,
     /// List the engines that can be asked; * marks the one that answers when none is named
     Models(Report),
     /// List what was asked and answered, count it, verify it

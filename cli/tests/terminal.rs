@@ -330,3 +330,52 @@ fn no_prompt_on_a_terminal_is_a_usage_error() {
     terminal.shows("no prompt: give one as an argument, or pipe it in");
     terminal.exits_with(2);
 }
+
+/// A look at a daemon whose engine has generated so many tokens.
+fn look(tokens: usize) -> [Vec<Step>; 2] {
+    let loaded = json!({"model": "m", "source": "s", "fingerprint": "f", "context_length": 8, "determinism": "bitwise", "same_bytes": {},
+                        "slots": 4, "active": 2, "queued": 3});
+    let model = json!({"id": "smollm2", "object": "model", "created": 0, "owned_by": "minivault",
+                       "minivault": {"default": true, "state": "ready", "backend": "gpt2", "loaded": loaded}});
+    let metrics = format!("minivault_time_per_output_token_seconds_count{{engine=\"smollm2\"}} {tokens}\n");
+    [answer("200 OK", &json!({"object": "list", "data": [model]}).to_string()), answer("200 OK", &metrics)]
+}
+
+#[test]
+fn top_draws_in_place_and_gives_the_terminal_back() {
+    let daemon = Daemon::answering([look(0), look(1000)].into_iter().flatten().collect());
+    let mut terminal = Terminal::running(&daemon.url, &["top"]);
+    terminal.shows("\u{1b}[?1049h");
+    terminal.shows(": 0.0 tokens/s");
+    terminal.shows("2/4  ████████████");
+    // After a second. The script is over then: the daemon is gone, and is looked for.
+    terminal.shows("\u{1b}[H");
+    terminal.shows("no daemon answers");
+    terminal.types("xq");
+    terminal.shows("\u{1b}[?25h\u{1b}[?1049l");
+    terminal.exits_with(0);
+}
+
+#[test]
+fn ctrl_c_leaves_top_and_the_terminal_as_it_was() {
+    let daemon = Daemon::answering(look(0).into_iter().collect());
+    let mut terminal = Terminal::running(&daemon.url, &["top"]);
+    terminal.shows("q leaves");
+    interrupt(&terminal.child);
+    terminal.shows("\u{1b}[?1049l");
+    terminal.exits_with(130);
+}
+
+#[test]
+fn top_tells_a_pipe_one_second_as_lines() {
+    let daemon = Daemon::answering([look(0), look(1000)].into_iter().flatten().collect());
+    let output = run(&daemon.url, &["top"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(output.status.success() && !text.contains('\x1b') && lines.len() == 4, "{text}");
+    let cells: Vec<&str> = lines[3].split_whitespace().collect();
+    assert_eq!((cells[0], cells[1], cells[8]), ("smollm2", "ready", "2/4"), "{text}");
+    let speed: f64 = cells[2].parse().unwrap();
+    assert!(speed > 0.0 && speed <= 1000.0, "{text}");
+    check(&run(NOBODY, &["top"]), 3, "", "`make run`");
+}

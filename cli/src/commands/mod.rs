@@ -11,6 +11,7 @@ mod models;
 mod profiles;
 mod replay;
 mod status;
+mod top;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -23,10 +24,11 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Whether the command talks with a person, to whom Ctrl-C means "stop this answer" rather than "stop".
+/// Whether the command talks with a person, to whom Ctrl-C means "stop this answer" rather than "stop", or has a screen to give back.
 pub fn converses(arguments: &Arguments) -> bool {
     match arguments.command {
         Some(Command::Chat(_)) => io::stdin().is_terminal(),
+        Some(Command::Top) => top::is_live(),
         None => offers_menu(),
         Some(_) => false,
     }
@@ -46,6 +48,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Chat(chat)) => chat::run(&client, *chat, &mut output).await,
         Some(Command::Batch(batch)) => batch::run(&client, *batch, &mut output).await,
         Some(Command::Bench(bench)) => bench::run(&client, *bench, &mut output).await,
+        Some(Command::Top) => top::run(&client, &mut output).await,
         Some(Command::Models(report)) => models::run(&client, &report, &mut output).await,
         Some(Command::Logs(arguments)) => logs::run(&client, *arguments, &mut output).await,
         Some(Command::Replay(replay)) => replay::run(&client, &replay, &mut output).await,
