@@ -31,6 +31,11 @@ impl Output {
         self.terminal
     }
 
+    /// The columns of the terminal that answers go to; `None` where they go elsewhere, and lines may be as long as they like.
+    pub fn width(&self) -> Option<usize> {
+        self.terminal.then(terminal_size).flatten().map(|(columns, _)| columns)
+    }
+
     /// Writes a part of an answer at once: its exact bytes to a pipe, only what is safe to show to a terminal.
     pub fn piece(&mut self, text: &str) -> Result<(), Failure> {
         let text = if self.terminal { printable(text) } else { Cow::Borrowed(text) };
@@ -79,6 +84,19 @@ impl Output {
             let _ = if self.colour { writeln!(io::stderr(), "\x1b[2m{text}\x1b[0m") } else { writeln!(io::stderr(), "{text}") };
         }
     }
+}
+
+/// Columns and lines of the terminal at stdout, where it knows.
+#[cfg(unix)]
+pub fn terminal_size() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then(|| (size.ws_col.into(), size.ws_row.into()))
+}
+
+/// Not asked there.
+#[cfg(windows)]
+pub fn terminal_size() -> Option<(usize, usize)> {
+    None
 }
 
 /// The text without control characters: a model, or a foreign daemon, must not move the cursor, retitle the window or

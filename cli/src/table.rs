@@ -1,7 +1,9 @@
 //! Columns and bars of characters.
 
-/// Characters of the longest bar.
+/// Characters of the longest bar, where there is room for it.
 const BAR: usize = 24;
+/// A bar shorter than that tells nothing.
+const SHORTEST_BAR: usize = 8;
 
 /// Rows whose cells line up: the first column to the left, the numbers after it to the right.
 pub fn columns(rows: &[Vec<String>]) -> Vec<String> {
@@ -18,10 +20,23 @@ pub fn columns(rows: &[Vec<String>]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// A bar for a value where the longest one is for `most`; anything above nothing shows.
-pub fn bar(value: f64, most: f64) -> String {
+/// The same under a row of headings, with a bar behind each row whose longest one is for `most`. Where a terminal's `width` has no room for
+/// bars there are none.
+pub fn with_bars(rows: &[Vec<String>], values: impl IntoIterator<Item = f64>, most: f64, width: Option<usize>) -> Vec<String> {
+    let lines = columns(rows);
+    let widest = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    let room = width.map_or(BAR, |width| width.saturating_sub(widest + 2).min(BAR));
+    if room < SHORTEST_BAR {
+        return lines;
+    }
+    let bars = [String::new()].into_iter().chain(values.into_iter().map(|value| bar(value, most, room)));
+    lines.into_iter().zip(bars).map(|(line, bar)| format!("{line:widest$}  {bar}").trim_end().to_owned()).collect()
+}
+
+/// Anything above nothing shows.
+fn bar(value: f64, most: f64, longest: usize) -> String {
     let share = if most > 0.0 { (value / most).clamp(0.0, 1.0) } else { 0.0 };
-    "█".repeat((share * BAR as f64).ceil() as usize)
+    "█".repeat((share * longest as f64).ceil() as usize)
 }
 
 #[cfg(test)]
@@ -37,7 +52,20 @@ mod tests {
 
     #[test]
     fn bars_are_as_long_as_their_values() {
-        assert_eq!((bar(6.0, 24.0).chars().count(), bar(24.0, 24.0).chars().count()), (6, 24));
-        assert_eq!((bar(0.01, 24.0).chars().count(), bar(0.0, 24.0), bar(1.0, 0.0)), (1, String::new(), String::new()));
+        let length = |value, most| bar(value, most, 24).chars().count();
+        assert_eq!([length(6.0, 24.0), length(24.0, 24.0), length(0.01, 24.0), length(0.0, 24.0), length(1.0, 0.0)], [6, 24, 1, 0, 0]);
+    }
+
+    #[test]
+    fn bars_have_the_room_that_a_terminal_leaves_them() {
+        let rows = [vec!["NAME".to_owned()], vec!["one".to_owned()]];
+        let check = |width, length: usize| {
+            let lines = with_bars(&rows, [1.0], 1.0, width);
+            assert_eq!(lines, ["NAME".to_owned(), format!("one   {}", "█".repeat(length)).trim_end().to_owned()]);
+        };
+        check(None, 24);
+        check(Some(200), 24);
+        check(Some(16), 10);
+        check(Some(12), 0);
     }
 }

@@ -249,6 +249,20 @@ fn a_conversation_is_steered_retried_and_saved() {
 }
 
 #[test]
+fn tab_completes_a_command() {
+    let daemon = Daemon::answering(vec![ready()]);
+    let mut terminal = Terminal::running(&daemon.url, &["chat"]);
+    terminal.shows("> ");
+    terminal.types("/he\t");
+    terminal.shows("/help");
+    terminal.types("\r");
+    terminal.shows("/retry             another answer");
+    terminal.shows("> ");
+    terminal.types("/q\t\r");
+    terminal.exits_with(0);
+}
+
+#[test]
 fn markdown_is_styled_on_a_terminal_that_has_styles() {
     let said = || stream(&chat_events(&["# Ti", "tle\n- **bo", "ld** \u{1b}[2J*"]), 4096);
     for (variables, shown) in [

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::table::{bar, columns};
+use crate::table::with_bars;
 
 /// One answer, and when each piece of it came, counted from the request on.
 pub struct Answered {
@@ -68,8 +68,8 @@ impl Percentiles {
     }
 }
 
-/// A line for each level, its throughput as a bar.
-pub fn table(levels: &[Level]) -> Vec<String> {
+/// A line for each level, its throughput as a bar, for a terminal of that width.
+pub fn table(levels: &[Level], width: Option<usize>) -> Vec<String> {
     let most = levels.iter().map(|level| level.tokens_per_second).fold(0.0, f64::max);
     let mut rows: Vec<Vec<String>> = vec![
         ["CLIENTS", "FAILED", "FIRST TOKEN", "95 OF 100", "BETWEEN TOKENS", "95 OF 100", "99 OF 100", "TOKENS/S"]
@@ -90,8 +90,7 @@ pub fn table(levels: &[Level]) -> Vec<String> {
             format!("{:.1}", level.tokens_per_second),
         ]
     }));
-    let bars = [String::new()].into_iter().chain(levels.iter().map(|level| bar(level.tokens_per_second, most)));
-    columns(&rows).into_iter().zip(bars).map(|(line, bar)| format!("{line}  {bar}").trim_end().to_owned()).collect()
+    with_bars(&rows, levels.iter().map(|level| level.tokens_per_second), most, width)
 }
 
 #[cfg(test)]
@@ -115,7 +114,7 @@ mod tests {
     fn the_chart_shows_throughput_and_dashes_where_nothing_came() {
         let fast = Level::new(2, &[answered(20, &[10, 20])], 0, Duration::from_secs(1));
         let slow = Level::new(1, &[], 1, Duration::from_secs(1));
-        let lines = table(&[slow, fast]);
+        let lines = table(&[slow, fast], None);
         assert!(lines[0].starts_with("CLIENTS  FAILED  FIRST TOKEN"), "{}", lines[0]);
         assert!(lines[1].starts_with("1             1            -") && lines[1].ends_with("0.0"), "{}", lines[1]);
         assert!(lines[2].ends_with(&format!("20.0  {}", "█".repeat(24))), "{}", lines[2]);

@@ -83,7 +83,7 @@ pub async fn run(client: &Client, arguments: Bench, output: &mut Output) -> Resu
         client.address(),
         first.prompt_tokens
     ))?;
-    table(&levels).iter().try_for_each(|line| output.line(line))
+    table(&levels, output.width()).iter().try_for_each(|line| output.line(line))
 }
 
 /// Prompts of one text of which none begins as another does: a prompt still in the daemon's cache would not have to be read.

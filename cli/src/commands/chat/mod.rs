@@ -35,6 +35,7 @@ async fn interactive(client: &Client, conversation: &mut Conversation, output: &
     // Before anything is typed, so that nobody types in vain.
     output.note(&format!("{}; /help lists the commands, Ctrl-D leaves", status::readiness(&client.ready().await?)));
     let mut editor = LineEditor::with_history()?;
+    editor.complete(&orders::NAMES);
     while let Some(text) = ask(&mut editor)? {
         if text.trim().is_empty() {
             continue;

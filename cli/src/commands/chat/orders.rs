@@ -16,10 +16,13 @@ const HELP: &str = "\
 /set [NAME VALUE]  how tokens are chosen: temperature, top_p, max_tokens, seed, …
 /save FILE         write the conversation: JSON to a name in .json, else Markdown; /save! FILE replaces one that is there
 /clear             forget what was said
-/help              this list
+/help              this list; Tab completes a command
 /quit              leave, as Ctrl-D and Ctrl-C do
 - as name, text or value leaves it to the daemon again. Ctrl-C stops an answer.
 A message goes on after a line that ends with \\, and from \"\"\" to \"\"\". A space in front sends a line that begins with /.";
+
+/// What Tab completes.
+pub const NAMES: [&str; 8] = ["/retry", "/model", "/system", "/set", "/save", "/clear", "/help", "/quit"];
 
 /// An order, with what follows its name.
 #[derive(Debug, PartialEq, Eq)]

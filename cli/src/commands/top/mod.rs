@@ -29,12 +29,12 @@ pub async fn run(client: &Client, output: &mut Output) -> Result<(), Failure> {
     if !is_live() {
         tokio::time::sleep(PAUSE).await;
         history.add(Sample::take(client).await?);
-        return history.lines().iter().try_for_each(|line| output.line(line));
+        return history.lines(output.width()).iter().try_for_each(|line| output.line(line));
     }
     let mut interrupts = Interrupts::listen()?;
     let mut screen = Screen::open()?;
     loop {
-        let mut lines = history.lines();
+        let mut lines = history.lines(output.width());
         lines.push(String::new());
         lines.push("q leaves".into());
         screen.draw(&lines)?;

@@ -8,11 +8,14 @@ use std::thread;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::failure::Failure;
-use crate::output::printable;
+use crate::output::{printable, terminal_size};
 
 /// The other screen, without a cursor; then the first one again.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
+
+/// Columns and lines of a terminal that doesn't know its own.
+const USUAL_SIZE: (usize, usize) = (80, 24);
 
 /// Whether there is a terminal that can be drawn on and typed at.
 pub fn can_draw() -> bool {
@@ -50,7 +53,7 @@ impl Screen {
 
     /// Shows these lines, as much of them as there is room for, and nothing else.
     pub fn draw(&mut self, lines: &[String]) -> Result<(), Failure> {
-        let (width, height) = mode::size();
+        let (width, height) = terminal_size().unwrap_or(USUAL_SIZE);
         write(&frame(lines, width, height))
     }
 }
@@ -79,7 +82,7 @@ fn write(text: &str) -> Result<(), Failure> {
 mod mode {
     use std::io;
 
-    use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+    use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
     /// Keys come as they are typed and aren't shown; dropped, the terminal is as before. Ctrl-C still interrupts.
     pub struct Unbuffered(Termios);
@@ -99,14 +102,6 @@ mod mode {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
         }
     }
-
-    /// Columns and lines; a terminal that doesn't know has the usual ones.
-    pub fn size() -> (usize, usize) {
-        match tcgetwinsize(io::stdout()) {
-            Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
-            _ => (80, 24),
-        }
-    }
 }
 
 #[cfg(windows)]
@@ -120,10 +115,6 @@ mod mode {
         pub fn set() -> io::Result<Self> {
             Ok(Self)
         }
-    }
-
-    pub fn size() -> (usize, usize) {
-        (80, 24)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::sample::{Counts, Engine, Sample};
-use crate::table::{bar, columns};
+use crate::table::with_bars;
 
 /// Samples that speeds are averages over: one is too few to read, many tell of what is long over.
 const WINDOW: usize = 5;
@@ -54,8 +54,8 @@ impl History {
         self.lost = Some(why);
     }
 
-    /// All of it.
-    pub fn lines(&self) -> Vec<String> {
+    /// All of it, for a terminal of that width.
+    pub fn lines(&self, width: Option<usize>) -> Vec<String> {
         let (Some(oldest), Some(newest)) = (self.samples.front(), self.samples.back()) else { return Vec::new() };
         let now = self.throughput.back().copied().unwrap_or_default();
         let mut lines = vec![format!("minivaultd at {}: {now:.1} tokens/s", self.address), String::new()];
@@ -66,7 +66,6 @@ impl History {
         }
         let headings = ["ENGINE", "STATE", "TOKENS/S", "FIRST TOKEN", "BETWEEN TOKENS", "ANSWERS", "WAITING", "SLOTS"];
         let mut rows = vec![headings.map(str::to_owned).to_vec()];
-        let mut bars = vec![String::new()];
         let ms = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1} ms"));
         for engine in &newest.engines {
             let speed = speed(oldest, newest, engine);
@@ -80,9 +79,9 @@ impl History {
                 engine.queued.to_string(),
                 format!("{}/{}", engine.active, engine.slots),
             ]);
-            bars.push(bar(engine.active as f64, engine.slots as f64));
         }
-        lines.extend(columns(&rows).into_iter().zip(bars).map(|(row, bar)| format!("{row}  {bar}").trim_end().to_owned()));
+        let busy = newest.engines.iter().map(|engine| engine.active as f64 / engine.slots.max(1) as f64);
+        lines.extend(with_bars(&rows, busy, 1.0, width));
         if self.throughput.len() > 1 {
             let most = self.throughput.iter().copied().fold(0.0, f64::max);
             let curve: String = self.throughput.iter().map(|&value| level(value, most)).collect();
@@ -140,7 +139,7 @@ mod tests {
         let start = Instant::now();
         let mut history = History::new("http://d".into(), sample(start, 0, 0, Counts::default()));
         history.add(sample(start, 2, 2, counts(41.0)));
-        let lines = history.lines();
+        let lines = history.lines(None);
         assert_eq!(lines[0], "minivaultd at http://d: 20.5 tokens/s");
         let cells: Vec<&str> = lines[3].split_whitespace().collect();
         assert_eq!(cells, ["a", "ready", "20.5", "200.0", "ms", "10.0", "ms", "1", "1", "2/4", &"█".repeat(12)]);
@@ -154,10 +153,10 @@ mod tests {
         for (second, tokens) in [(1, 10.0), (2, 10.0), (3, 30.0)] {
             history.add(sample(start, second, 0, counts(tokens)));
         }
-        assert_eq!(history.lines().last().map(String::as_str), Some("▅▁█"));
+        assert_eq!(history.lines(None).last().map(String::as_str), Some("▅▁█"));
         history.lost("no daemon answers".into());
-        assert_eq!(history.lines()[2..], ["no daemon answers"]);
+        assert_eq!(history.lines(None)[2..], ["no daemon answers"]);
         history.add(sample(start, 9, 0, counts(5.0)));
-        assert!(history.lines()[0].ends_with(": 0.8 tokens/s"), "started anew, it counts from nothing: {}", history.lines()[0]);
+        assert!(history.lines(None)[0].ends_with(": 0.8 tokens/s"), "started anew, it counts from nothing: {}", history.lines(None)[0]);
     }
 }
