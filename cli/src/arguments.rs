@@ -28,9 +28,12 @@ Examples:
   minivault generate --temperature 0 --stop $'\\n' \"The capital of France is\"
   minivault generate --json \"Hello\" | jq -r .response
   git diff | minivault generate --model smollm2 -
+  minivault generate --template review.txt --var language=Rust --file src/main.rs
+  minivault generate --count 3 --seed 1 \"A name for a cat:\"
 
 The answer goes to stdout byte for byte; a terminal also gets a line end and a remark on stderr.
-From a pipe, one line end after the prompt is taken off, so that `echo Hello |` means \"Hello\".
+From a pipe or a file, one line end after the prompt is taken off, so that `echo Hello |` means \"Hello\".
+Of several answers each ends with a line end.
 What is left out is decided by the daemon's configuration.";
 
 const BATCH_EXAMPLES: &str = "\
@@ -43,13 +46,34 @@ A line of IN is a prompt as a JSON string, a body of /generate ({\"prompt\": …
 ({\"custom_id\": …, \"url\": …, \"body\": …}). Flags stand for what a line leaves out. A line of OUT has the number of the line, the request,
 and the answer, or the error where it was refused. What is in OUT is done: stopped midway, the same command goes on where it was.";
 
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  minivault bench
+  minivault bench --clients 8 --max-tokens 128 --model smollm2
+  minivault bench --json | jq '.levels[].tokens_per_second'
+
+The daemon that runs is asked over HTTP by 1, 2, 4, … clients at once, each with --requests one after the other. A prompt gets a number in
+front, so that none is in the daemon's cache. Tokens per second are all clients' together, as they arrive; between tokens is from one piece of
+text to the next. Each request is a line of the daemon's log.";
+
+const PROFILES_HELP: &str = "\
+They are in $XDG_CONFIG_HOME/minivault/profiles.toml (~/.config/minivault/profiles.toml):
+
+  [laptop]
+  url = \"http://laptop.local:8000\"
+  key_env = \"LAPTOP_KEY\"      # or key_file = \"laptop.key\"; key = \"…\" only in a file that nobody else may read
+
+--profile NAME, or MINIVAULT_PROFILE, chooses one. What is typed goes before what the environment says, and --url before a profile
+that the environment names. MINIVAULT_API_KEY is not sent to a profile's daemon.";
+
 const CHAT_EXAMPLES: &str = "\
 Examples:
   minivault chat
   minivault chat --model smollm2 --system \"Answer in one sentence.\"
   printf 'My name is Ada.\\nWhat is my name?\\n' | minivault chat
 
-Ctrl-C stops an answer; at the prompt it leaves, as Ctrl-D and /quit do. /help lists the commands.
+Ctrl-C stops an answer; at the prompt it leaves, as Ctrl-D and /quit do. /help lists the commands: /model, /set, /system, /save, /retry, …
+A message goes on after a line that ends with \\, and from \"\"\" to \"\"\".
 From a pipe each line is one turn, and each answer ends with a line end.";
 
 /// MiniVault at the terminal: asks the daemon, minivaultd, for text.
@@ -69,6 +93,9 @@ pub struct General {
     /// Where the daemon listens
     #[arg(long, global = true, env = "MINIVAULT_URL", value_name = "URL", default_value = DEFAULT_URL, value_parser = daemon_url, display_order = 900)]
     pub url: Url,
+    /// The daemon of this name in profiles.toml, instead of --url; `minivault profiles` lists them
+    #[arg(long, global = true, env = "MINIVAULT_PROFILE", value_name = "NAME", display_order = 900)]
+    pub profile: Option<String>,
     /// The API key, where the daemon asks for one; better in the environment, where other users don't see it
     #[arg(long, global = true, env = "MINIVAULT_API_KEY", hide_env_values = true, value_name = "KEY", display_order = 900)]
     pub key: Option<String>,
@@ -89,6 +116,11 @@ pub enum Command {
     /// Answer the requests of a file, each exactly once, in another file
     #[command(after_help = BATCH_EXAMPLES)]
     Batch(Box<Batch>),
+    /// Measure the daemon: time to the first token, between tokens, tokens per second at 1 to N clients
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(Box<Bench>),
+    /// Show slots, queue, tokens per second and time to the first token of each engine, second by second; from a pipe, of one second
+    Top,
     /// List the engines that can be asked; * marks the one that answers when none is named
     Models(Report),
     /// List what was asked and answered, count it, verify it
@@ -99,6 +131,9 @@ pub enum Command {
     Replay(Box<logs::Replay>),
     /// Tell whether the daemon is there and ready; exits 0 if ready, 1 if not yet, 3 if not there
     Status(Report),
+    /// List the daemons that have a name; * marks the one that is asked
+    #[command(after_help = PROFILES_HELP)]
+    Profiles(Report),
     /// Print a script that completes this command line; `source <(minivault completions bash)`
     Completions {
         /// The shell
@@ -116,6 +151,18 @@ pub enum Command {
 pub struct Generate {
     /// The text to continue; `-`, or none with a pipe, reads it from stdin
     pub prompt: Option<String>,
+    /// Read the text to continue from a file
+    #[arg(short, long, value_name = "FILE", conflicts_with = "prompt")]
+    pub file: Option<PathBuf>,
+    /// Make the prompt of a template (Jinja): {{ input }} is the text given, if one is, the rest are --var's
+    #[arg(long, value_name = "FILE")]
+    pub template: Option<PathBuf>,
+    /// A variable of the template; NAME=@FILE reads its value from a file; may be given several times
+    #[arg(long = "var", value_name = "NAME=VALUE", requires = "template", value_parser = variable)]
+    pub variables: Vec<(String, String)>,
+    /// Ask so many times, one after the other; with --seed, each answer has the next seed
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub count: NonZeroUsize,
     /// Print the answer when it is complete, not as it is written
     #[arg(long, conflicts_with = "stream")]
     pub no_stream: bool,
@@ -148,6 +195,25 @@ pub struct Batch {
     pub sampling: Sampling,
 }
 
+/// `minivault bench`
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// The text to continue
+    #[arg(default_value = "Once upon a time there was a vault, and in it lived")]
+    pub prompt: String,
+    /// The most clients at once
+    #[arg(short, long, value_name = "N", default_value = "4")]
+    pub clients: NonZeroUsize,
+    /// Requests of each client, one after the other
+    #[arg(short, long, value_name = "N", default_value = "3")]
+    pub requests: NonZeroUsize,
+    /// Print JSON on one line
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub sampling: Sampling,
+}
+
 /// `minivault chat`
 #[derive(Debug, Args)]
 pub struct Chat {
@@ -158,7 +224,7 @@ pub struct Chat {
     pub sampling: Sampling,
 }
 
-/// `minivault models` and `minivault status`
+/// `minivault models`, `minivault profiles` and `minivault status`
 #[derive(Debug, Args)]
 pub struct Report {
     /// Print JSON on one line
@@ -250,7 +316,8 @@ impl Sampling {
     }
 }
 
-fn daemon_url(text: &str) -> Result<Url, String> {
+/// A daemon's address, checked.
+pub fn daemon_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("{error}; an example is {DEFAULT_URL}"))?;
     match url.scheme() {
         "http" | "https" => Ok(url),
@@ -258,8 +325,15 @@ fn daemon_url(text: &str) -> Result<Url, String> {
     }
 }
 
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("it must be NAME=VALUE".into()),
+    }
+}
+
 /// JSON knows no NaN and no infinity; sent as null they would pass for "left out".
-fn finite(text: &str) -> Result<f32, String> {
+pub fn finite(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(number) if number.is_finite() => Ok(number),
         Ok(_) => Err("it must be a finite number".into()),

@@ -129,6 +129,12 @@ impl Client {
         self.whole(response).await
     }
 
+    /// `GET /metrics`, in Prometheus' text format
+    pub async fn metrics(&self) -> Result<String, Failure> {
+        let response = self.accepted(self.get("metrics")?).await?;
+        self.text(response).await
+    }
+
     /// `GET /health`
     pub async fn health(&self) -> Result<HealthAnswer, Failure> {
         let response = self.accepted(self.get("health")?).await?;

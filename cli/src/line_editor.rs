@@ -5,10 +5,14 @@ use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
+use rustyline::completion::Completer;
 use rustyline::config::{Behavior, Config};
 use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
-use rustyline::{DefaultEditor, Editor};
+use rustyline::validate::Validator;
+use rustyline::{Context, Editor, Helper};
 
 use crate::failure::Failure;
 
@@ -23,7 +27,7 @@ pub trait Lines {
 
 /// The terminal.
 pub struct LineEditor {
-    editor: Editor<(), FileHistory>,
+    editor: Editor<Words, FileHistory>,
     history: Option<PathBuf>,
 }
 
@@ -35,7 +39,7 @@ impl LineEditor {
             .and_then(|config| {
                 // With stdout sent elsewhere the prompt belongs on the terminal, not among the answers.
                 let behavior = if io::stdout().is_terminal() { Behavior::Stdio } else { Behavior::PreferTerm };
-                DefaultEditor::with_config(config.behavior(behavior).build())
+                Editor::with_config(config.behavior(behavior).build())
             })
             .map_err(|error| Failure::Failed(format!("the terminal cannot be used: {error}")))?;
         Ok(Self { editor, history: None })
@@ -50,6 +54,11 @@ impl LineEditor {
             let _ = this.editor.load_history(path);
         }
         Ok(this)
+    }
+
+    /// Has Tab complete the first word of a line to one of these.
+    pub fn complete(&mut self, words: &'static [&'static str]) {
+        self.editor.set_helper(Some(Words(words)));
     }
 
     /// Remembers a line, on disk at once so that a killed terminal loses nothing.
@@ -73,6 +82,33 @@ impl Lines for LineEditor {
     }
 }
 
+/// What a line may begin with.
+struct Words(&'static [&'static str]);
+
+impl Completer for Words {
+    type Candidate = String;
+
+    fn complete(&self, line: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
+        Ok((0, self.beginning_with(&line[..position])))
+    }
+}
+
+impl Words {
+    /// None for an empty beginning: Tab there is no question.
+    fn beginning_with(&self, typed: &str) -> Vec<String> {
+        let words = self.0.iter().filter(|word| !typed.is_empty() && word.starts_with(typed));
+        words.map(|word| format!("{word} ")).collect()
+    }
+}
+
+impl Hinter for Words {
+    type Hint = String;
+}
+
+impl Highlighter for Words {}
+impl Validator for Words {}
+impl Helper for Words {}
+
 /// `$XDG_STATE_HOME/minivault/history`, or where the XDG specification says it is when that is unset or relative.
 fn history_path(state_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
     let state = state_home.filter(|path| path.is_absolute());
@@ -87,6 +123,14 @@ mod tests {
     #[track_caller]
     fn check(state_home: Option<&str>, home: Option<&str>, expected: Option<&str>) {
         assert_eq!(history_path(state_home.map(PathBuf::from), home.map(PathBuf::from)), expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn only_a_begun_first_word_is_completed() {
+        let words = Words(&["/save", "/set", "/quit"]);
+        assert_eq!(words.beginning_with("/s"), ["/save ", "/set "]);
+        assert_eq!(words.beginning_with("/q"), ["/quit "]);
+        assert!(words.beginning_with("").is_empty() && words.beginning_with("/set t").is_empty() && words.beginning_with("q").is_empty());
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! - `commands`: one file for each command
 //! - `client`, `events`: the daemon's answers, whole and streamed
 //! - `output`, `line_editor`: the two directions of a terminal
+//! - `markdown`: answers of a chat, in a terminal's styles
+//! - `table`: columns and bars
+//! - `profiles`: daemons by name
 //! - `failure`: what ends a run, and its exit code
 //! - `interrupts`: Ctrl-C
 
@@ -14,19 +17,25 @@ mod events;
 mod failure;
 mod interrupts;
 mod line_editor;
+mod markdown;
 mod output;
+mod profiles;
+mod table;
 
 use std::process::ExitCode;
 use std::thread;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::interrupts::Interrupts;
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    let matches = Arguments::command().get_matches();
+    let mut arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let chosen = if commands::asks_a_daemon(&arguments) { profiles::choose(&mut arguments.general, &matches) } else { Ok(()) };
+    match chosen.and_then(|()| run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

@@ -5,10 +5,12 @@ use std::env;
 use std::io::{self, IsTerminal, Write};
 
 use crate::failure::Failure;
+use crate::markdown::Markdown;
 
 /// Where text goes.
 pub struct Output {
     terminal: bool,
+    styled: bool,
     notes: bool,
     colour: bool,
     line_begun: bool,
@@ -19,12 +21,9 @@ impl Output {
     pub fn new(quiet: bool) -> Self {
         let notes = io::stderr().is_terminal();
         let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
-        Self {
-            terminal: io::stdout().is_terminal(),
-            notes: notes && !quiet,
-            colour: notes && !set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb"),
-            line_begun: false,
-        }
+        let terminal = io::stdout().is_terminal();
+        let colour = !set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb");
+        Self { terminal, styled: terminal && colour, notes: notes && !quiet, colour: notes && colour, line_begun: false }
     }
 
     /// Whether a person reads along.
@@ -32,12 +31,36 @@ impl Output {
         self.terminal
     }
 
+    /// The columns of the terminal that answers go to; `None` where they go elsewhere, and lines may be as long as they like.
+    pub fn width(&self) -> Option<usize> {
+        self.terminal.then(terminal_size).flatten().map(|(columns, _)| columns)
+    }
+
     /// Writes a part of an answer at once: its exact bytes to a pipe, only what is safe to show to a terminal.
     pub fn piece(&mut self, text: &str) -> Result<(), Failure> {
+        let text = if self.terminal { printable(text) } else { Cow::Borrowed(text) };
+        self.write(&text)
+    }
+
+    /// Writes a part of an answer that is Markdown: in styles where the terminal has them, else as [`Output::piece`] does.
+    pub fn markdown(&mut self, markdown: &mut Markdown, text: &str) -> Result<(), Failure> {
+        if !self.styled {
+            return self.piece(text);
+        }
+        let shown = markdown.push(&printable(text));
+        self.write(&shown)
+    }
+
+    /// Writes what such an answer still holds back.
+    pub fn end_markdown(&mut self, markdown: &mut Markdown) -> Result<(), Failure> {
+        let rest = markdown.finish();
+        if self.styled { self.write(&rest) } else { Ok(()) }
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), Failure> {
         if text.is_empty() {
             return Ok(());
         }
-        let text = if self.terminal { printable(text) } else { Cow::Borrowed(text) };
         self.line_begun = !text.ends_with('\n');
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Failure::writing(&error))
@@ -61,6 +84,19 @@ impl Output {
             let _ = if self.colour { writeln!(io::stderr(), "\x1b[2m{text}\x1b[0m") } else { writeln!(io::stderr(), "{text}") };
         }
     }
+}
+
+/// Columns and lines of the terminal at stdout, where it knows.
+#[cfg(unix)]
+pub fn terminal_size() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then(|| (size.ws_col.into(), size.ws_row.into()))
+}
+
+/// Not asked there.
+#[cfg(windows)]
+pub fn terminal_size() -> Option<(usize, usize)> {
+    None
 }
 
 /// The text without control characters: a model, or a foreign daemon, must not move the cursor, retitle the window or

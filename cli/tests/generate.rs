@@ -188,3 +188,36 @@ fn an_answer_that_cannot_be_written_is_a_failure() {
     let output = cli.command.stdout(Stdio::from(full)).output().unwrap();
     check(&output, 1, "", "the answer cannot be written");
 }
+
+#[test]
+fn a_file_and_a_template_make_the_prompt() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.into_os_string().into_string().unwrap()
+    };
+    let (file, template, note) =
+        (path("a.rs", "fn a<T>() {}\n"), path("t.html", "{{ language }}, {{ note }}:\n{{ input }}\n"), path("n", "brief\n"));
+    let daemon = Daemon::answering(vec![stream(&done(), 4096), stream(&done(), 4096)]);
+    check(&run(&daemon.url, &["generate", "--file", &file]), 0, "", "");
+    assert_eq!(daemon.request().body, json!({"prompt": "fn a<T>() {}"}));
+    let note = format!("note=@{note}");
+    check(&run(&daemon.url, &["generate", "-f", &file, "--template", &template, "--var", "language=Rust", "--var", &note]), 0, "", "");
+    assert_eq!(daemon.request().body, json!({"prompt": "Rust, brief:\nfn a<T>() {}"}));
+    check(&run(NOBODY, &["generate", "--template", &template, "--var", &note, "x"]), 2, "", "given variables: input, note");
+    check(&run(NOBODY, &["generate", "--file", "/nowhere/a"]), 2, "", "/nowhere/a cannot be read");
+    check(&run(NOBODY, &["generate", "--var", "a=b", "x"]), 2, "", "--template");
+}
+
+#[test]
+fn several_answers_have_a_seed_each() {
+    let whole = || answer("200 OK", &whole_json("one"));
+    let daemon = Daemon::answering(vec![whole(), whole(), stream(&(piece("a") + &done()), 4096), stream(&(piece("b\n") + &done()), 4096)]);
+    let line = whole_json("one");
+    check(&run(&daemon.url, &["generate", "--json", "--count", "2", "--seed", "7", "Hello"]), 0, &format!("{line}\n{line}\n"), "");
+    assert_eq!([daemon.request().body["seed"].clone(), daemon.request().body["seed"].clone()], [json!(7), json!(8)]);
+    check(&run(&daemon.url, &["generate", "--count", "2", "Hello"]), 0, "a\nb\n\n", "");
+    assert_eq!(daemon.request().body, json!({"prompt": "Hello"}));
+    check(&run(NOBODY, &["generate", "--count", "0", "Hello"]), 2, "", "--count");
+}

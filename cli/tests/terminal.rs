@@ -197,6 +197,90 @@ fn clear_forgets_and_ctrl_c_at_the_prompt_leaves() {
 }
 
 #[test]
+fn a_conversation_is_steered_retried_and_saved() {
+    let models = json!({"object": "list", "data": [
+        {"id": "smollm2", "object": "model", "created": 0, "owned_by": "minivault"},
+        {"id": "other", "object": "model", "created": 0, "owned_by": "minivault"},
+    ]});
+    let models = || answer("200 OK", &models.to_string());
+    let said = |text: &str| stream(&chat_events(&[text]), 4096);
+    let refused = answer("400 Bad Request", &error_json("top_p must lie between 0 and 1, not 7"));
+    let daemon = Daemon::answering(vec![ready(), said("fine"), models(), models(), refused, said("better")]);
+    let mut terminal = Terminal::running(&daemon.url, &["chat"]);
+    let file = terminal.home.path().join("talk.md");
+    let save = format!("/save {}", file.display());
+    let replace = save.replace("/save", "/save!");
+    for (typed, shown) in [
+        ("/retry", "nothing was asked yet"),
+        ("/set seed 7", "seed 7"),
+        ("one\\", ". "),
+        (" two", "[smollm2: seed 7]"),
+        ("/model nobody", "the daemon has no engine \"nobody\"; it has smollm2, other"),
+        ("/model other", "other is asked"),
+        ("/system Be kind.", "told before"),
+        ("/set temperature warm", "temperature is a number, not \"warm\""),
+        ("/set top_p 7", "top_p 7"),
+        // The daemon's own words, and the first answer is still there.
+        ("/retry", "error: top_p must lie between 0 and 1, not 7"),
+        ("/set top_p -", "seed 7"),
+        (save.as_str(), "saved as"),
+        ("/retry", "better"),
+        (save.as_str(), "is there already"),
+        (replace.as_str(), "saved as"),
+    ] {
+        if typed != " two" {
+            terminal.shows("> ");
+        }
+        terminal.types(&format!("{typed}\r"));
+        terminal.shows(shown);
+    }
+    terminal.shows("> ");
+    terminal.types("/quit\r");
+    terminal.exits_with(0);
+    let bodies: Vec<_> = (0..6).map(|_| daemon.request().body).collect();
+    let question = json!({"role": "user", "content": "one\n two"});
+    assert_eq!((&bodies[1]["messages"], &bodies[1]["seed"]), (&json!([question]), &json!(7)));
+    assert_eq!((&bodies[4]["top_p"], &bodies[5]["top_p"]), (&json!(7.0), &serde_json::Value::Null));
+    assert_eq!(bodies[5]["model"], "other");
+    assert_eq!(bodies[5]["messages"], json!([{"role": "system", "content": "Be kind."}, question]));
+    assert!(bodies[5]["seed"].is_u64() && bodies[5]["seed"] != 7, "the same seed would give the same answer: {}", bodies[5]["seed"]);
+    let saved = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(saved, "## System\n\nBe kind.\n\n## User\n\none\n two\n\n## Assistant\n\nbetter\n");
+}
+
+#[test]
+fn tab_completes_a_command() {
+    let daemon = Daemon::answering(vec![ready()]);
+    let mut terminal = Terminal::running(&daemon.url, &["chat"]);
+    terminal.shows("> ");
+    terminal.types("/he\t");
+    terminal.shows("/help");
+    terminal.types("\r");
+    terminal.shows("/retry             another answer");
+    terminal.shows("> ");
+    terminal.types("/q\t\r");
+    terminal.exits_with(0);
+}
+
+#[test]
+fn markdown_is_styled_on_a_terminal_that_has_styles() {
+    let said = || stream(&chat_events(&["# Ti", "tle\n- **bo", "ld** \u{1b}[2J*"]), 4096);
+    for (variables, shown) in [
+        (&[][..], "\u{1b}[0;1;4mTitle\u{1b}[0m\r\n• \u{1b}[0;1mbold\u{1b}[0m \u{fffd}[2J*\r\n"),
+        (&[("NO_COLOR", "1")][..], "# Title\r\n- **bold** \u{fffd}[2J*\r\n"),
+    ] {
+        let daemon = Daemon::answering(vec![ready(), said()]);
+        let mut terminal = Terminal::in_environment(&daemon.url, &["chat"], variables);
+        terminal.shows("> ");
+        terminal.types("one\r");
+        terminal.shows(shown);
+        terminal.shows("> ");
+        terminal.types("/quit\r");
+        terminal.exits_with(0);
+    }
+}
+
+#[test]
 fn history_is_kept_between_runs_and_for_the_user_alone() {
     use std::os::unix::fs::PermissionsExt;
     let daemon = Daemon::answering(vec![ready(), stream(&chat_events(&["fine"]), 4096)]);
@@ -259,4 +343,53 @@ fn no_prompt_on_a_terminal_is_a_usage_error() {
     let mut terminal = Terminal::running(NOBODY, &["generate"]);
     terminal.shows("no prompt: give one as an argument, or pipe it in");
     terminal.exits_with(2);
+}
+
+/// A look at a daemon whose engine has generated so many tokens.
+fn look(tokens: usize) -> [Vec<Step>; 2] {
+    let loaded = json!({"model": "m", "source": "s", "fingerprint": "f", "context_length": 8, "determinism": "bitwise", "same_bytes": {},
+                        "slots": 4, "active": 2, "queued": 3});
+    let model = json!({"id": "smollm2", "object": "model", "created": 0, "owned_by": "minivault",
+                       "minivault": {"default": true, "state": "ready", "backend": "gpt2", "loaded": loaded}});
+    let metrics = format!("minivault_time_per_output_token_seconds_count{{engine=\"smollm2\"}} {tokens}\n");
+    [answer("200 OK", &json!({"object": "list", "data": [model]}).to_string()), answer("200 OK", &metrics)]
+}
+
+#[test]
+fn top_draws_in_place_and_gives_the_terminal_back() {
+    let daemon = Daemon::answering([look(0), look(1000)].into_iter().flatten().collect());
+    let mut terminal = Terminal::running(&daemon.url, &["top"]);
+    terminal.shows("\u{1b}[?1049h");
+    terminal.shows(": 0.0 tokens/s");
+    terminal.shows("2/4  ████████████");
+    // After a second. The script is over then: the daemon is gone, and is looked for.
+    terminal.shows("\u{1b}[H");
+    terminal.shows("no daemon answers");
+    terminal.types("xq");
+    terminal.shows("\u{1b}[?25h\u{1b}[?1049l");
+    terminal.exits_with(0);
+}
+
+#[test]
+fn ctrl_c_leaves_top_and_the_terminal_as_it_was() {
+    let daemon = Daemon::answering(look(0).into_iter().collect());
+    let mut terminal = Terminal::running(&daemon.url, &["top"]);
+    terminal.shows("q leaves");
+    interrupt(&terminal.child);
+    terminal.shows("\u{1b}[?1049l");
+    terminal.exits_with(130);
+}
+
+#[test]
+fn top_tells_a_pipe_one_second_as_lines() {
+    let daemon = Daemon::answering([look(0), look(1000)].into_iter().flatten().collect());
+    let output = run(&daemon.url, &["top"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(output.status.success() && !text.contains('\x1b') && lines.len() == 4, "{text}");
+    let cells: Vec<&str> = lines[3].split_whitespace().collect();
+    assert_eq!((cells[0], cells[1], cells[8]), ("smollm2", "ready", "2/4"), "{text}");
+    let speed: f64 = cells[2].parse().unwrap();
+    assert!(speed > 0.0 && speed <= 1000.0, "{text}");
+    check(&run(NOBODY, &["top"]), 3, "", "`make run`");
 }

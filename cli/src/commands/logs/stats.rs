@@ -6,9 +6,8 @@ use super::source::Source;
 use crate::arguments::logs::Stats;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::table::with_bars;
 
-/// Characters of the longest bar.
-const BAR: usize = 24;
 const HEADINGS: [&str; 9] = ["", "REQUESTS", "FAILED", "LEFT", "READ", "WRITTEN", "TOKENS/S", "FIRST TOKEN", "95 OF 100"];
 
 /// Counts, by model and by day.
@@ -21,17 +20,17 @@ pub async fn run(source: &Source<'_>, arguments: &Stats, output: &mut Output) ->
     if stats.rows.is_empty() {
         return output.line("no interactions");
     }
-    let by_model = table("MODEL", &stats.by_model(), |row| row.model.clone());
-    let by_day = table("DAY (UTC)", &stats.by_day(), |row| row.day.clone());
+    let by_model = table("MODEL", &stats.by_model(), output.width(), |row| row.model.clone());
+    let by_day = table("DAY (UTC)", &stats.by_day(), output.width(), |row| row.day.clone());
     by_model.iter().chain([&String::new()]).chain(&by_day).try_for_each(|line| output.line(line))
 }
 
-fn table(heading: &str, rows: &[StatsRow], name: impl Fn(&StatsRow) -> String) -> Vec<String> {
-    let most = rows.iter().map(|row| row.requests).max().unwrap_or(1).max(1);
-    let mut cells = vec![HEADINGS.map(str::to_owned)];
+fn table(heading: &str, rows: &[StatsRow], width: Option<usize>, name: impl Fn(&StatsRow) -> String) -> Vec<String> {
+    let most = rows.iter().map(|row| row.requests).max().unwrap_or(0);
+    let mut cells = vec![HEADINGS.map(str::to_owned).to_vec()];
     cells[0][0] = heading.to_owned();
     cells.extend(rows.iter().map(|row| {
-        [
+        vec![
             name(row),
             row.requests.to_string(),
             row.errors.to_string(),
@@ -43,16 +42,7 @@ fn table(heading: &str, rows: &[StatsRow], name: impl Fn(&StatsRow) -> String) -
             format!("{:.0} ms", row.ttft_ms_95),
         ]
     }));
-    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
-    let line = |row: &[String; HEADINGS.len()]| {
-        let numbers = row.iter().zip(&widths).skip(1).map(|(cell, width)| format!("{cell:>width$}"));
-        let first = format!("{:width$}", row[0], width = widths[0]);
-        [first].into_iter().chain(numbers).collect::<Vec<_>>().join("  ")
-    };
-    let bars = rows.iter().map(|row| "█".repeat((row.requests * BAR as u64).div_ceil(most) as usize));
-    let bars = [String::new()].into_iter().chain(bars);
-    cells.iter().zip(bars).map(|(row, bar)| format!("{}  {bar}", line(row)).trim_end().to_owned()).collect()
+    with_bars(&cells, rows.iter().map(|row| row.requests as f64), most as f64, width)
 }
 
 #[cfg(test)]
@@ -62,7 +52,7 @@ mod tests {
     #[test]
     fn bars_are_as_long_as_there_were_requests() {
         let row = |model: &str, requests| StatsRow { model: model.into(), requests, tokens_per_second: 12.34, ..StatsRow::default() };
-        let lines = table("MODEL", &[row("a", 24), row("bigger", 6)], |row| row.model.clone());
+        let lines = table("MODEL", &[row("a", 24), row("bigger", 6)], None, |row| row.model.clone());
         assert_eq!(lines[0], "MODEL   REQUESTS  FAILED  LEFT  READ  WRITTEN  TOKENS/S  FIRST TOKEN  95 OF 100");
         assert!(lines[1].starts_with("a             24       0") && lines[1].ends_with(&format!("  {}", "█".repeat(24))), "{}", lines[1]);
         assert!(lines[2].starts_with("bigger         6") && lines[2].ends_with(&format!("0 ms  {}", "█".repeat(6))), "{}", lines[2]);

@@ -1,0 +1,71 @@
+//! Columns and bars of characters.
+
+/// Characters of the longest bar, where there is room for it.
+const BAR: usize = 24;
+/// A bar shorter than that tells nothing.
+const SHORTEST_BAR: usize = 8;
+
+/// Rows whose cells line up: the first column to the left, the numbers after it to the right.
+pub fn columns(rows: &[Vec<String>]) -> Vec<String> {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match column {
+            0 => format!("{cell:width$}"),
+            _ => format!("{cell:>width$}"),
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// The same under a row of headings, with a bar behind each row whose longest one is for `most`. Where a terminal's `width` has no room for
+/// bars there are none.
+pub fn with_bars(rows: &[Vec<String>], values: impl IntoIterator<Item = f64>, most: f64, width: Option<usize>) -> Vec<String> {
+    let lines = columns(rows);
+    let widest = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    let room = width.map_or(BAR, |width| width.saturating_sub(widest + 2).min(BAR));
+    if room < SHORTEST_BAR {
+        return lines;
+    }
+    let bars = [String::new()].into_iter().chain(values.into_iter().map(|value| bar(value, most, room)));
+    lines.into_iter().zip(bars).map(|(line, bar)| format!("{line:widest$}  {bar}").trim_end().to_owned()).collect()
+}
+
+/// Anything above nothing shows.
+fn bar(value: f64, most: f64, longest: usize) -> String {
+    let share = if most > 0.0 { (value / most).clamp(0.0, 1.0) } else { 0.0 };
+    "█".repeat((share * longest as f64).ceil() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stand_under_each_other() {
+        let row = |cells: &[&str]| cells.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let lines = columns(&[row(&["", "TOKENS/S"]), row(&["one", "12.0"]), row(&["a"])]);
+        assert_eq!(lines, ["     TOKENS/S", "one      12.0", "a"]);
+    }
+
+    #[test]
+    fn bars_are_as_long_as_their_values() {
+        let length = |value, most| bar(value, most, 24).chars().count();
+        assert_eq!([length(6.0, 24.0), length(24.0, 24.0), length(0.01, 24.0), length(0.0, 24.0), length(1.0, 0.0)], [6, 24, 1, 0, 0]);
+    }
+
+    #[test]
+    fn bars_have_the_room_that_a_terminal_leaves_them() {
+        let rows = [vec!["NAME".to_owned()], vec!["one".to_owned()]];
+        let check = |width, length: usize| {
+            let lines = with_bars(&rows, [1.0], 1.0, width);
+            assert_eq!(lines, ["NAME".to_owned(), format!("one   {}", "█".repeat(length)).trim_end().to_owned()]);
+        };
+        check(None, 24);
+        check(Some(200), 24);
+        check(Some(16), 10);
+        check(Some(12), 0);
+    }
+}
