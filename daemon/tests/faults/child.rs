@@ -104,7 +104,7 @@ pub fn process(daemon: u32, name: &str) -> Pid {
         let command = std::fs::read_to_string(format!("/proc/{number}/cmdline")).unwrap_or_default();
         // Behind the name, which may have anything in it: state and parent.
         let parent = stat.rsplit(')').next().unwrap_or_default().split_whitespace().nth(1);
-        parent == Some(&daemon.to_string()) && command.ends_with(&format!("\0engine\0{name}\0"))
+        parent == Some(&daemon.to_string()) && command.contains(&format!("\0engine\0{name}\0"))
     };
     numbers.filter(is_it).find_map(Pid::from_raw).unwrap_or_else(|| panic!("engine `{name}` has no process"))
 }
