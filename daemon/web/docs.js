@@ -2,7 +2,7 @@
 
 import { ask, key } from "./api.js";
 import { announce, count, find, findAll, make, showProblem } from "./dom.js";
-import { contents, exampleOf, resolve, row, table } from "./schema.js";
+import { contents, exampleOf, prose, resolve, row, table } from "./schema.js";
 
 /** What is shown: `{element, link, words}` for each operation. */
 const shown = [];
@@ -57,7 +57,7 @@ function answersOf(document, responses) {
   return Object.entries(responses).map(([status, response]) => {
     const { description, content = {}, headers = {} } = resolve(document, response);
     const refused = Number(status) >= 400;
-    const details = make("details", { class: "status", open: !refused }, make("summary", {}, make("strong", {}, status), description ?? ""));
+    const details = make("details", { class: "status", open: !refused }, make("summary", {}, make("strong", {}, status), ...prose(description ?? "")));
     for (const [name, header] of Object.entries(headers)) details.append(make("p", { class: "hint" }, `${name}: ${resolve(document, header).description ?? ""}`));
     for (const [type, { schema, examples }] of Object.entries(content)) {
       details.append(make("p", { class: "hint" }, make("code", {}, type)));
@@ -79,9 +79,9 @@ function operationElement(document, { method, operation, paths }) {
   const [path, ...others] = paths;
   const { parameters = [], requestBody, responses } = operation;
   const heading = make("h3", {}, make("span", { class: "method" }, method.toUpperCase()), ` ${path}`);
-  const element = make("details", { class: "operation", id: anchor(method, path) }, make("summary", {}, heading, make("span", {}, operation.summary ?? "")));
+  const element = make("details", { class: "operation", id: anchor(method, path) }, make("summary", {}, heading, make("span", {}, ...prose(operation.summary ?? ""))));
   const say = (title, ...parts) => element.append(make("h4", {}, title), ...parts.filter(Boolean));
-  if (operation.description) element.append(make("p", {}, operation.description));
+  if (operation.description) element.append(make("p", {}, ...prose(operation.description)));
   if (others.length) element.append(make("p", { class: "hint" }, "The same as ", make("code", {}, others.join(", "))));
   say("With curl", copyable(curlOf(document, method, path, operation)));
   if (parameters.length) {

@@ -20,12 +20,21 @@ export function typeOf(schema) {
   if (schema.$ref) return nameOf(schema);
   if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" or ");
   const cases = casesOf(schema);
+  if (schema.allOf) return [...new Set(cases.map(typeOf))].join(" with ");
   if (cases) return [...new Set(cases.map(typeOf))].join(" or ");
   const types = [schema.type ?? "anything"].flat();
   return types.map((type) => (type === "array" ? `list of ${typeOf(schema.items)}` : WORDS[type] ?? type)).join(" or ");
 }
 
-const WORDS = { string: "text", integer: "whole number", boolean: "true or false" };
+const WORDS = { string: "text", integer: "whole number", boolean: "true / false" };
+
+/** The same of a field: one that may be left out may be `null`, too, which goes without saying. */
+const typeOfField = (field, required) => (required ? typeOf(field) : typeOf(field).replace(/ or null$/, ""));
+
+/** Words with what stands in backticks as code. */
+export function prose(text) {
+  return text.split("`").map((part, index) => (index % 2 ? make("code", {}, part) : part));
+}
 
 /** A table of a schema's fields, or `null` where it has none. */
 export function fieldsOf(document, schema) {
@@ -48,14 +57,15 @@ export function row(document, name, field, required) {
     "tr",
     {},
     make("th", { scope: "row" }, name, required ? make("span", { class: "required" }, "required") : null),
-    make("td", { class: "type" }, typeOf(field)),
-    make("td", {}, make("p", {}, bounds ? `${meaning} (${bounds})` : meaning), ...nested(document, field)),
+    make("td", { class: "type" }, typeOfField(field, required)),
+    make("td", {}, make("p", {}, ...prose(bounds ? `${meaning} (${bounds})` : meaning)), ...nested(document, field)),
   );
 }
 
 function boundsOf({ minimum, maximum, default: value }) {
   const told = [
-    minimum !== undefined && `at least ${minimum}`,
+    // No whole number here is below 0.
+    minimum > 0 && `at least ${minimum}`,
     maximum !== undefined && `at most ${maximum}`,
     value !== undefined && value !== null && `left out: ${JSON.stringify(value)}`,
   ];
@@ -83,12 +93,14 @@ const parted = (document, part) => {
 /** A schema's own words, its fields, and what those cases are that it may be. */
 export function contents(document, schema) {
   const whole = resolve(document, schema);
+  const words = whole.description ? make("p", { class: "hint" }, ...prose(whole.description)) : null;
+  // It has the fields of all of them.
+  if (whole.allOf) return [words, ...whole.allOf.flatMap((part) => contents(document, part))].filter(Boolean);
   const cases = casesOf(whole) ?? [];
   const told = cases.filter(({ type }) => type !== "null").map((one) => {
-    const words = one.description ?? resolve(document, one).description;
-    return make("li", {}, words ? `${typeOf(one)}: ${words}` : typeOf(one), ...nested(document, one), one.properties ? fieldsOf(document, one) : null);
+    const meaning = one.description ?? resolve(document, one).description;
+    return make("li", {}, ...prose(meaning ? `${typeOf(one)}: ${meaning}` : typeOf(one)), ...nested(document, one), one.properties ? fieldsOf(document, one) : null);
   });
-  const words = whole.description ? make("p", { class: "hint" }, whole.description) : null;
   return [words, fieldsOf(document, whole), told.length ? make("ul", {}, ...told) : null].filter(Boolean);
 }
 
