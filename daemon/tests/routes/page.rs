@@ -123,9 +123,16 @@ async fn what_a_browser_has_is_not_sent_again() {
 #[tokio::test]
 async fn other_names_and_methods_are_refused_as_everywhere() {
     let daemon = Daemon::reciting("abc").await;
-    for path in
-        ["/assets/", "/assets/none.js", "/assets/index.html", "/assets/..%2fsrc%2flib.rs", "/assets/tests/test_page.py", "/index.htm", "/docs.html", "/docs/"]
-    {
+    for path in [
+        "/assets/",
+        "/assets/none.js",
+        "/assets/index.html",
+        "/assets/..%2fsrc%2flib.rs",
+        "/assets/tests/test_page.py",
+        "/index.htm",
+        "/docs.html",
+        "/docs/",
+    ] {
         let (status, error) = json_of(get(&daemon, path).await).await;
         assert_eq!((status.as_u16(), &error["error"]["code"]), (404, &"not_found".into()), "{path}");
     }
@@ -142,7 +149,16 @@ async fn the_page_needs_no_key_and_what_it_asks_does() {
     let mut settings = server_settings();
     settings.keys = vec![Key { name: "ada".into(), secret: Secret::of("sk-ada"), limits: Limits::default() }];
     let daemon = Daemon::reciting("abc").await.behind(&settings);
-    for (path, status) in [("/", 200), ("/index.html", 200), ("/docs", 200), ("/assets/app.js", 200), ("/openapi.json", 401), ("/v1/models", 401), ("/indexes", 401), ("//", 401)] {
+    for (path, status) in [
+        ("/", 200),
+        ("/index.html", 200),
+        ("/docs", 200),
+        ("/assets/app.js", 200),
+        ("/openapi.json", 401),
+        ("/v1/models", 401),
+        ("/indexes", 401),
+        ("//", 401),
+    ] {
         assert_eq!(get(&daemon, path).await.status().as_u16(), status, "{path}");
     }
     for (header, value) in [("host", "evil.example"), ("origin", "https://evil.example")] {

@@ -74,7 +74,9 @@ impl Page {
     #[track_caller]
     fn meaning(&self, table: &str, key: &str) -> String {
         let engines = ["engines.distilgpt2", "engines.smollm2", "engines.upstream"].into_iter().filter(|_| table.starts_with("engines."));
-        let found = std::iter::once(table).chain(engines).find_map(|table| self.comments.get(table)?.entries.get(key).filter(|entry| !entry.meaning.is_empty()));
+        let found = std::iter::once(table)
+            .chain(engines)
+            .find_map(|table| self.comments.get(table)?.entries.get(key).filter(|entry| !entry.meaning.is_empty()));
         sentence(&found.unwrap_or_else(|| panic!("config.toml has no comment on `{key}` in [{table}]")).meaning)
     }
 
@@ -185,7 +187,8 @@ fn the_page_is_what_config_toml_the_types_and_the_defaults_say() {
         fs::write(&path, &new).unwrap();
     }
     let old = fs::read_to_string(&path).unwrap_or_default();
-    let other = old.lines().zip(new.lines()).position(|(old, new)| old != new).map_or(old.lines().count().min(new.lines().count()), |at| at);
+    let other =
+        old.lines().zip(new.lines()).position(|(old, new)| old != new).map_or(old.lines().count().min(new.lines().count()), |at| at);
     assert!(old == new, "line {} of docs/configuration.md isn't what it should be; to write it:\n{REMEDY}", other + 1);
 }
 

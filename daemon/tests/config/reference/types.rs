@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use minivault_engines::Engines;
 use minivault_engines::candle_models::CandleConfig;
 use minivault_engines::gpt2::Gpt2Config;
 use minivault_engines::llama::LlamaConfig;
 use minivault_engines::remote::OpenAiConfig;
-use minivault_engines::Engines;
 use serde::de::DeserializeOwned;
 
 use crate::kit::Setup;

@@ -193,7 +193,8 @@ fn python_is_python() {
     let found = of("python");
     let mut wrong = Vec::new();
     for block in &found {
-        let output = Command::new("python3").args(["-c", "import sys; compile(sys.argv[1], 'block', 'exec')", &block.text]).output().unwrap();
+        let output =
+            Command::new("python3").args(["-c", "import sys; compile(sys.argv[1], 'block', 'exec')", &block.text]).output().unwrap();
         if !output.status.success() {
             wrong.push(format!("{}: {}", block.place, told(&output)));
         }
@@ -233,9 +234,11 @@ fn what_the_documents_link_to_is_there() {
             let linked = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
             links += 1;
             // A heading is named by its words, in small letters, with hyphens.
-            let named = |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-").replace([',', '`', '.', '\''], "");
+            let named =
+                |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-").replace([',', '`', '.', '\''], "");
             let there = linked.exists()
-                && (heading.is_empty() || std::fs::read_to_string(&linked).unwrap().lines().any(|line| line.starts_with('#') && named(line) == heading));
+                && (heading.is_empty()
+                    || std::fs::read_to_string(&linked).unwrap().lines().any(|line| line.starts_with('#') && named(line) == heading));
             if !there {
                 wrong.push(format!("{}: {target}", path.display()));
             }
