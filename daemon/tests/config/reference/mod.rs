@@ -29,8 +29,11 @@ fn repository(path: &str) -> PathBuf {
 
 /// The values in effect without any file, variable or flag.
 fn built_in() -> BTreeMap<String, String> {
-    let report = Setup::new().try_load_with(&Engines::builtin()).unwrap().report;
-    report.entries.into_iter().map(|entry| (entry.key, entry.value)).collect()
+    let setup = Setup::new();
+    let report = setup.try_load_with(&Engines::builtin()).unwrap().report;
+    // Relative paths start from its folder.
+    let folder = setup.path("").display().to_string();
+    report.entries.into_iter().map(|entry| (entry.key, entry.value.replace(&folder, ""))).collect()
 }
 
 /// The types' keys outside of the engines: whole paths, by the section in which they stand.
