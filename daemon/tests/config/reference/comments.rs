@@ -33,7 +33,9 @@ pub fn read(text: &str) -> BTreeMap<String, Section> {
         if let Some(name) = said.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             table = name.to_owned();
             sections.entry(table.clone()).or_default().intro = paragraphs(&mut pending);
-        } else if let Some((key, value)) = said.split_once(" = ").filter(|(key, _)| is_key(key)) {
+        } else if let Some((key, value)) =
+            said.split_once(" = ").filter(|(key, _)| is_key(key) && (words.is_none() || begins_anew(&pending)))
+        {
             let (value, meaning) = match value.split_once("  # ").or_else(|| value.split_once(" # ")) {
                 Some((value, beside)) => (value, beside.trim().to_owned()),
                 None => (value, pending.join(" ")),
@@ -54,6 +56,11 @@ pub fn read(text: &str) -> BTreeMap<String, Section> {
         }
     }
     sections
+}
+
+/// Whether the next line of a comment isn't the middle of a sentence, which may show a key, too.
+fn begins_anew(before: &[String]) -> bool {
+    before.last().is_none_or(|line| line.is_empty() || line.ends_with(['.', ':']))
 }
 
 /// What was collected, cut at empty lines.

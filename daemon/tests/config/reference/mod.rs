@@ -109,6 +109,8 @@ fn generated() -> String {
         // The top's is the file's own introduction.
         let intro = if section.is_empty() { Vec::new() } else { page.comments[section].intro.clone() };
         intro.iter().for_each(|words| page.say(words));
+        let known = |key: &String| keys.contains(key);
+        assert!(page.comments[section].entries.keys().all(known), "config.toml shows a key in [{section}] that isn't known");
         page.head();
         for key in keys {
             let path = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
