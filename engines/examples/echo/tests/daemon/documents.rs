@@ -119,7 +119,9 @@ fn script(daemon: &Daemon, block: &Block, id: &str) -> String {
 fn run(daemon: &Daemon, block: &Block, id: &str) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     let programs = Path::new(env!("CARGO_BIN_EXE_minivault-echo")).parent().unwrap();
-    assert!(programs.join("minivaultd").exists(), "minivaultd isn't built; tests run with `cargo test --workspace`");
+    for program in ["minivault", "minivaultd"] {
+        assert!(programs.join(program).exists(), "{program} isn't built; tests run with `cargo test --workspace`");
+    }
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default());
     let mut bash = Command::new("timeout");
     bash.args(["60", "bash", "-c", &script(daemon, block, id)]).current_dir(folder.path());
