@@ -6,6 +6,8 @@
 //   answer, tokens   an answer shown: text or tokens, measures, probabilities
 //   prompt, chat, compare, vault, interaction, metrics   the views
 //   settings, forms, status, dom   what they share
+//
+// docs, schema       /docs, a page of its own
 
 import { ask, key, onUnauthorized } from "./api.js";
 import { isRunning, stop } from "./answer.js";

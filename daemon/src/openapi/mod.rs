@@ -1,9 +1,10 @@
 //! `/openapi.json`: what each route says of itself, put together.
 //!
 //! A route's own part stands beside it (`#[utoipa::path]`), its bodies in `minivault-wire`. Here is what they share: the frame, and what
-//! a request may be refused with ([`refusals`] has the cases).
+//! a request may be refused with ([`refusals`] has the cases, [`shared`] says each of them once).
 
 mod refusals;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -45,6 +46,7 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
             }
         }
     }
+    shared::share(&mut document);
     let key = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("Where the daemon's configuration has keys; `x-api-key: KEY` does as well"))
@@ -179,6 +181,18 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_that_routes_share_is_said_once() {
+        let document = document();
+        let of = |path: &str, status: &str| {
+            let operation = document["paths"][path].as_object().unwrap().values().next().unwrap();
+            operation["responses"][status]["$ref"].as_str().unwrap()
+        };
+        assert_eq!(of("/generate", "401"), of("/v1/models", "401"));
+        assert_ne!(of("/generate", "404"), of("/interactions", "404"), "another thing isn't there");
+        assert!(DOCUMENT.len() < 110_000, "{} bytes", DOCUMENT.len());
+    }
+
+    #[test]
     fn a_stream_is_told_as_its_events() {
         let document = document();
         for path in ["/stream-generate", "/v1/chat/completions", "/v1/completions", "/completion"] {
@@ -198,6 +212,7 @@ mod tests {
         let statuses: Vec<&str> = refusals.keys().map(String::as_str).collect();
         assert_eq!(statuses, ["200", "400", "401", "403", "404", "408", "413", "415", "429", "431", "500", "501", "502", "503", "504"]);
         for (status, refusal) in refusals.iter().filter(|(status, _)| *status != "200") {
+            let refusal = document.pointer(refusal["$ref"].as_str().unwrap().strip_prefix('#').unwrap()).unwrap();
             let content = &refusal["content"]["application/json"];
             assert_eq!(content["schema"]["$ref"], "#/components/schemas/ErrorBody", "{status}");
             for (code, example) in content["examples"].as_object().unwrap() {

@@ -1,4 +1,5 @@
-//! `/`: the page in the browser, out of the binary. Its files lie in `daemon/web`; nothing builds them, and they ask for nothing elsewhere.
+//! `/` and `/docs`: the pages in the browser, out of the binary. Their files lie in `daemon/web`; nothing builds them, and they ask for nothing
+//! elsewhere. `/docs` is `/openapi.json`, to be read by people.
 
 use std::sync::LazyLock;
 
@@ -37,11 +38,13 @@ macro_rules! file {
 }
 
 static INDEX: LazyLock<File> = LazyLock::new(|| file!(HTML, "index.html"));
+static DOCS: LazyLock<File> = LazyLock::new(|| file!(HTML, "docs.html"));
 
-/// What the page loads besides itself.
-static ASSETS: LazyLock<[File; 17]> = LazyLock::new(|| {
+/// What the pages load besides themselves.
+static ASSETS: LazyLock<[File; 20]> = LazyLock::new(|| {
     [
         file!(STYLE, "style.css"),
+        file!(STYLE, "docs.css"),
         file!(PICTURE, "icon.svg"),
         file!(SCRIPT, "answer.js"),
         file!(SCRIPT, "api.js"),
@@ -49,11 +52,13 @@ static ASSETS: LazyLock<[File; 17]> = LazyLock::new(|| {
         file!(SCRIPT, "asking.js"),
         file!(SCRIPT, "chat.js"),
         file!(SCRIPT, "compare.js"),
+        file!(SCRIPT, "docs.js"),
         file!(SCRIPT, "dom.js"),
         file!(SCRIPT, "forms.js"),
         file!(SCRIPT, "interaction.js"),
         file!(SCRIPT, "metrics.js"),
         file!(SCRIPT, "prompt.js"),
+        file!(SCRIPT, "schema.js"),
         file!(SCRIPT, "settings.js"),
         file!(SCRIPT, "status.js"),
         file!(SCRIPT, "tokens.js"),
@@ -61,18 +66,22 @@ static ASSETS: LazyLock<[File; 17]> = LazyLock::new(|| {
     ]
 });
 
-/// Whether this path is the page's: a browser that goes to an address sends no key, and there is nothing to hide in it.
+/// Whether this path is a page's: a browser that goes to an address sends no key, and there is nothing to hide in it.
 pub(crate) fn has(path: &str) -> bool {
-    matches!(path, "/" | "/index.html") || path.starts_with("/assets/")
+    matches!(path, "/" | "/index.html" | "/docs") || path.starts_with("/assets/")
 }
 
-/// The page's routes. They aren't part of the API and don't stand in `/openapi.json`.
+/// The pages' routes. They aren't part of the API and don't stand in `/openapi.json`.
 pub(super) fn routes() -> Router<App> {
-    Router::new().route("/", get(index)).route("/index.html", get(index)).route("/assets/{name}", get(asset))
+    Router::new().route("/", get(index)).route("/index.html", get(index)).route("/docs", get(docs)).route("/assets/{name}", get(asset))
 }
 
 async fn index(headers: HeaderMap) -> Response {
     INDEX.answer(&headers)
+}
+
+async fn docs(headers: HeaderMap) -> Response {
+    DOCS.answer(&headers)
 }
 
 async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, ApiError> {

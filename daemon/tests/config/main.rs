@@ -10,4 +10,6 @@ mod kit;
 mod mistakes;
 mod paths;
 mod ranges;
+#[cfg(feature = "llama-cpp")]
+mod reference;
 mod sources;

@@ -93,7 +93,7 @@ def open_page(browser):
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda said: "Content Security Policy" in said.text and faults.append(said.text))
         if os.environ.get("MINIVAULT_TEST_PAGE"):
-            page.route(lambda asked: asked.split("#")[0] == f"{url}/" or "/assets/" in asked, from_folder)
+            page.route(lambda asked: asked.split("#")[0] in (f"{url}/", f"{url}/docs") or "/assets/" in asked, from_folder)
         page.goto(f"{url}{path}")
         return page
 
@@ -105,6 +105,7 @@ def open_page(browser):
 
 def from_folder(route):
     name = route.request.url.split("#")[0].rsplit("/", 1)[1] or "index.html"
+    name = "docs.html" if name == "docs" else name
     policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'"
     policy += "; require-trusted-types-for 'script'; trusted-types 'none'"
     headers = {"Content-Type": TYPES[Path(name).suffix], "Content-Security-Policy": policy}

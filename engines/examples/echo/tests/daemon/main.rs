@@ -3,6 +3,7 @@
 
 mod batch;
 mod diagnostics;
+mod documents;
 mod isolated;
 mod kit;
 mod manners;
