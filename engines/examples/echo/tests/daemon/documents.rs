@@ -2,7 +2,7 @@
 //!
 //! - `sh`: run by bash, with `curl` failing where the answer isn't good, against a daemon whose `smollm2` is the parrot; `sh status=400` is a
 //!   block whose answer is a refusal, `sh no-run` one that takes a network, a system or a person
-//! - `toml`: loaded as a configuration, of which no model is opened
+//! - `toml`: loaded as a configuration, of which no model is opened; `toml profiles` by the client
 //! - `json`: read, one value after the other
 //! - `python`: compiled
 //! - `rust`: stands in this example, which is built and tested
@@ -159,8 +159,16 @@ fn configurations_are_accepted() {
     let mut wrong = Vec::new();
     for block in &found {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("config.toml"), &block.text).unwrap();
-        let output = command(folder.path(), &["config"]).stderr(Stdio::piped()).output().unwrap();
+        // The client's, where the block says so; otherwise the daemon's.
+        let output = if block.words == "profiles" {
+            std::fs::create_dir(folder.path().join("minivault")).unwrap();
+            std::fs::write(folder.path().join("minivault/profiles.toml"), &block.text).unwrap();
+            let client = Path::new(env!("CARGO_BIN_EXE_minivault-echo")).with_file_name("minivault");
+            Command::new(client).arg("profiles").env("XDG_CONFIG_HOME", folder.path()).output().unwrap()
+        } else {
+            std::fs::write(folder.path().join("config.toml"), &block.text).unwrap();
+            command(folder.path(), &["config"]).stderr(Stdio::piped()).output().unwrap()
+        };
         if !output.status.success() {
             wrong.push(format!("{}: {}", block.place, told(&output)));
         }
