@@ -251,6 +251,10 @@ impl Client {
         let status = response.status();
         match response.text().await {
             Ok(body) => match error_message(&body) {
+                // The daemon speaks of headers, which nobody types here.
+                Some(message) if status == StatusCode::UNAUTHORIZED => {
+                    Failure::Failed(format!("{message}; say it with MINIVAULT_API_KEY, --key, or a profile"))
+                }
                 Some(message) => Failure::Failed(message),
                 None => self.stranger(&format!("{status} without saying why")),
             },

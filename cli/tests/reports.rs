@@ -168,7 +168,12 @@ fn the_key_goes_along_and_is_never_shown() {
     assert_eq!(run(&daemon.url, &["models", "--json", "--key", key]).status.code(), Some(0));
     assert_eq!(daemon.request().authorization.as_deref(), Some("Bearer sk-secret"));
     let mut cli = cli(&["models", "--url", &daemon.url]);
-    check(&cli.command.env("MINIVAULT_API_KEY", key).output().unwrap(), 1, "", "error: the API key isn't one of this daemon's\n");
+    check(
+        &cli.command.env("MINIVAULT_API_KEY", key).output().unwrap(),
+        1,
+        "",
+        "error: the API key isn't one of this daemon's; say it with MINIVAULT_API_KEY, --key, or a profile\n",
+    );
     assert_eq!(daemon.request().authorization.as_deref(), Some("Bearer sk-secret"));
     assert_eq!(run(&daemon.url, &["models", "--json"]).status.code(), Some(0));
     assert_eq!(daemon.request().authorization, None);

@@ -56,7 +56,7 @@ impl fmt::Display for Finding {
         let seen = self.seen.replace('\n', "\n                     ");
         write!(formatter, "{mark}  {:<13}  {seen}", self.subject)?;
         match &self.advice {
-            Some(advice) => write!(formatter, "\n                     → {advice}"),
+            Some(advice) => write!(formatter, "\n                     → {}", advice.replace('\n', "\n                       ")),
             None => Ok(()),
         }
     }

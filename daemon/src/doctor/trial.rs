@@ -36,8 +36,7 @@ pub(super) async fn run(default: &str, engines: BTreeMap<String, EngineSettings>
     let seen = format!("{} from {}, loaded in {loaded:.1} s", info.model, info.source);
     tell(match table.default_phase() {
         Phase::Replaced { reason, .. } => {
-            let advice = format!("`{default}` can't be had, so `{}` answers: {}", info.name, reason.lines().next().unwrap_or_default());
-            Finding::poor("model", seen, advice)
+            Finding::poor("model", seen, format!("`{default}` can't be had, so `{}` answers in its place. {reason}", info.name))
         }
         _ => Finding::good("model", seen),
     });

@@ -104,6 +104,8 @@ pub enum Value {
     U16(u16),
     /// A scalar.
     U32(u32),
+    /// A scalar, by its bits.
+    F32(u32),
     /// A scalar.
     Bool(bool),
     /// A string as it is in the file.
@@ -124,6 +126,7 @@ impl Value {
         match self {
             Self::U16(_) => Kind::U16.name().into(),
             Self::U32(_) => Kind::U32.name().into(),
+            Self::F32(_) => Kind::F32.name().into(),
             Self::Bool(_) => Kind::Bool.name().into(),
             Self::Text(_) => Kind::Text.name().into(),
             Self::Texts(texts) => format!("array of {} strings", texts.len()),
@@ -140,6 +143,7 @@ impl Value {
         match kind {
             Kind::U16 => reader.u16(&what).map(Self::U16),
             Kind::U32 => reader.u32(&what).map(Self::U32),
+            Kind::F32 => reader.u32(&what).map(Self::F32),
             Kind::Bool => reader.array::<1>(&what).map(|[byte]| Self::Bool(byte != 0)),
             Kind::Text => reader.text(&what, MAX_TEXT).map(Self::Text),
             Kind::Array => Self::read_array(reader, &what, texts),

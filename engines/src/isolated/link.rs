@@ -44,8 +44,6 @@ pub(super) struct Frame {
     bytes: Vec<u8>,
     /// What a call takes of the link's room.
     _room: Option<OwnedSemaphorePermit>,
-    /// Told when it is written.
-    written: Option<oneshot::Sender<()>>,
 }
 
 /// Who waits under a number.
@@ -76,19 +74,19 @@ impl Link {
     /// Asks for one answer.
     pub async fn ask(&self, call: Call) -> Result<Answer> {
         let (sender, answer) = oneshot::channel();
-        let (id, _) = self.call(call, 1, Expecting::Answer(sender))?;
+        let id = self.call(call, 1, Expecting::Answer(sender))?;
         self.wait(id, 1, answer).await
     }
 
-    /// Asks for generations. `None`: the process ended before it was told of them.
+    /// Asks for generations. `None`: the process ended before it had begun them.
     pub async fn begin(&self, request: GenerateRequest, count: usize) -> Result<Option<Vec<Generation>>> {
         let (sender, answer) = oneshot::channel();
-        let (id, mut written) = match self.call(Call::Choices { request, count }, count, Expecting::Generations(sender)) {
+        let id = match self.call(Call::Choices { request, count }, count, Expecting::Generations(sender)) {
             Err(_) if self.is_over() => return Ok(None),
             called => called?,
         };
         match self.wait(id, count, answer).await {
-            Err(_) if self.is_over() && written.try_recv().is_err() => Ok(None),
+            Err(_) if self.is_over() => Ok(None),
             begun => begun.map(Some),
         }
     }
@@ -96,7 +94,7 @@ impl Link {
     /// Asks for logits, which come as they are taken.
     pub async fn read(self: &Arc<Self>, tokens: Vec<TokenId>) -> Result<LogitRows> {
         let (sender, answer) = oneshot::channel();
-        let (id, _) = self.call(Call::Logits(tokens), 1, Expecting::Answer(sender))?;
+        let id = self.call(Call::Logits(tokens), 1, Expecting::Answer(sender))?;
         match self.wait(id, 1, answer).await? {
             Answer::Readable => {}
             other => return Err(unexpected(&other)),
@@ -172,6 +170,11 @@ impl Link {
         self.expected().over.is_some()
     }
 
+    /// Whether there are calls that the process has not come to the end of; readers of logits come when they like.
+    pub fn is_waited_for(&self) -> bool {
+        self.expected().calls.values().any(|call| !matches!(call, Expecting::Pausing))
+    }
+
     /// Ends all calls with an error, those that are still to be made too.
     pub fn end(&self, error: &EngineError) {
         let waiting = {
@@ -197,18 +200,17 @@ impl Link {
         answer.unwrap_or(Err(EngineError::Stopped))
     }
 
-    /// Sends a call that takes so many numbers: the first of them, and what tells when it has been written.
-    fn call(&self, call: Call, count: usize, expecting: Expecting) -> Result<(u64, oneshot::Receiver<()>)> {
+    /// Sends a call that takes so many numbers, and returns the first of them.
+    fn call(&self, call: Call, count: usize, expecting: Expecting) -> Result<u64> {
         let id = self.numbers.fetch_add(count.max(1) as u64, Ordering::Relaxed);
         let bytes = framed(&Ask::Call { id, call });
         let wanted = bytes.len().min(UNREAD_BYTES) as u32;
         let waiting = || self.expected().calls.len();
         let room = self.room.clone().try_acquire_many_owned(wanted).map_err(|_| EngineError::Busy { waiting: waiting() })?;
         self.expect(id, expecting)?;
-        let (written, told) = oneshot::channel();
         // A link without a writer is about to be ended.
-        let _ = self.frames.send(Frame { bytes, _room: Some(room), written: Some(written) });
-        Ok((id, told))
+        let _ = self.frames.send(Frame { bytes, _room: Some(room) });
+        Ok(id)
     }
 
     fn expect(&self, id: u64, expecting: Expecting) -> Result<()> {
@@ -229,7 +231,7 @@ impl Link {
     /// Sends what is part of a call, or comes before all of them.
     fn send(&self, ask: &Ask) {
         // A link without a writer is about to be ended.
-        let _ = self.frames.send(Frame { bytes: framed(ask), _room: None, written: None });
+        let _ = self.frames.send(Frame { bytes: framed(ask), _room: None });
     }
 }
 
@@ -238,14 +240,10 @@ pub(super) async fn write(mut socket: OwnedWriteHalf, mut frames: mpsc::Unbounde
     let (mut batch, mut bytes) = (Vec::new(), Vec::new());
     while frames.recv_many(&mut batch, 64).await > 0 {
         bytes.clear();
-        batch.iter().for_each(|frame| bytes.extend_from_slice(&frame.bytes));
+        batch.drain(..).for_each(|frame| bytes.extend_from_slice(&frame.bytes));
         // Whoever reads the answers learns of the end, too.
         if socket.write_all(&bytes).await.is_err() {
             return;
-        }
-        for written in batch.drain(..).filter_map(|frame| frame.written) {
-            // Whoever asked may have left.
-            let _ = written.send(());
         }
     }
 }

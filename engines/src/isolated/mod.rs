@@ -201,8 +201,7 @@ impl TextEngine for IsolatedEngine {
     async fn choices(&self, request: GenerateRequest, count: usize) -> Result<Vec<Generation>> {
         match self.link().await?.begin(request.clone(), count).await? {
             Some(begun) => Ok(begun),
-            // The process died of something else: it had not been told of this yet. What it had been told may be what it died of, and
-            // is not asked again.
+            // Nothing of it had begun: the process died of something else, or before it read this.
             None => {
                 let begun = self.link().await?.begin(request, count).await?;
                 begun.ok_or_else(|| EngineError::Unavailable(format!("the process of engine `{}` ends again and again", self.shared.name)))

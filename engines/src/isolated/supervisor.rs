@@ -25,6 +25,9 @@ use super::{Isolation, frame, log};
 use crate::error::EngineError;
 use crate::lock::lock;
 
+/// How long a process may tell nothing while it is waited for, at least, and twice that at most; it tells of each step. One that is stuck would keep
+/// the turn to compute from all other engines.
+const STUCK_AFTER: Duration = Duration::from_secs(300);
 /// Between two looks whether the engine is still wanted, while a dead process's last messages are being read.
 const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -188,7 +191,8 @@ impl Reader {
         let mut socket = BufReader::with_capacity(1 << 16, socket);
         let mut frame = Vec::new();
         let error = loop {
-            let outcome = match frame::read(&mut socket, &mut frame).await {
+            let told = frame::read(&mut socket, &mut frame);
+            let outcome = match before_it_is_stuck(told, STUCK_AFTER, || link.is_waited_for()).await {
                 Ok(tell) => take(tell, &shared, &link),
                 Err(error) => Err(error),
             };
@@ -196,8 +200,10 @@ impl Reader {
                 break error;
             }
         };
-        if error.kind() == io::ErrorKind::InvalidData {
-            tracing::error!(engine = shared.name, %error, "the engine's process can't be understood");
+        match error.kind() {
+            io::ErrorKind::InvalidData => tracing::error!(engine = shared.name, %error, "the engine's process can't be understood"),
+            io::ErrorKind::TimedOut => tracing::error!(engine = shared.name, %error, "the engine's process is stuck and is ended"),
+            _ => {}
         }
         // Whatever it still does is of no use.
         if shared.is_wanted() {
@@ -205,6 +211,27 @@ impl Reader {
         }
         drop(drained);
         link.end(&end.await.unwrap_or(EngineError::Stopped));
+    }
+}
+
+/// What comes next, unless that takes too long while somebody waits for it. An idle process may be silent for ever.
+async fn before_it_is_stuck<T>(
+    next: impl Future<Output = io::Result<T>>,
+    patience: Duration,
+    is_waited_for: impl Fn() -> bool,
+) -> io::Result<T> {
+    tokio::pin!(next);
+    let mut waited = false;
+    loop {
+        tokio::select! {
+            next = &mut next => return next,
+            // Whoever asked may have done so a moment ago.
+            () = tokio::time::sleep(patience) => {
+                if std::mem::replace(&mut waited, is_waited_for()) && waited {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "it has told nothing for too long, and is waited for"));
+                }
+            }
+        }
     }
 }
 
@@ -229,5 +256,35 @@ fn name_of(signal: i32) -> &'static str {
         11 => " (SIGSEGV)",
         15 => " (SIGTERM)",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_is_stuck_when_it_is_silent_and_waited_for() {
+        let patience = Duration::from_secs(10);
+        let silent = || std::future::pending::<io::Result<()>>();
+        let stuck = before_it_is_stuck(silent(), patience, || true).await;
+        assert_eq!(stuck.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let idle = before_it_is_stuck(silent(), patience, || false);
+        assert!(tokio::time::timeout(Duration::from_secs(3600), idle).await.is_err(), "it may be silent for ever");
+        // Asked now and then, and answered each time.
+        let asked = Cell::new(0);
+        let sometimes = before_it_is_stuck(silent(), patience, || {
+            asked.set(asked.get() + 1);
+            asked.get() % 2 == 0
+        });
+        assert!(tokio::time::timeout(Duration::from_secs(3600), sometimes).await.is_err());
+        let late = async {
+            tokio::time::sleep(patience * 3 / 2).await;
+            Ok(7)
+        };
+        assert_eq!(before_it_is_stuck(late, patience, || true).await.unwrap(), 7);
     }
 }

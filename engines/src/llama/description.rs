@@ -21,6 +21,9 @@ const TOKENIZERS: [&str; 3] = ["llama", "gpt2", "gemma4"];
 /// Ways to scale positions; any other one is an assertion in llama.cpp.
 const ROPE_SCALINGS: [&str; 4] = ["none", "linear", "yarn", "longrope"];
 
+/// What normalisation adds to variances, where an architecture has it; a negative one is an assertion in ggml.
+const EPSILONS: [&str; 3] = ["layer_norm_rms_epsilon", "layer_norm_epsilon", "group_norm_epsilon"];
+
 /// What has to be known of a model before and after llama.cpp loads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
@@ -53,6 +56,7 @@ impl Description {
         }
         let context_length = check_layers(&keys, &architecture)?;
         check_experts(&keys, &architecture)?;
+        check_epsilons(&keys, &architecture)?;
         let sentencepiece = check_vocabulary(&keys)?;
         gguf.tensors().iter().try_for_each(check_tensor)?;
         Ok(Self {
@@ -141,6 +145,20 @@ fn check_experts(keys: &Keys<'_>, architecture: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks what is added to variances before a root is taken of them.
+fn check_epsilons(keys: &Keys<'_>, architecture: &str) -> Result<(), String> {
+    for name in EPSILONS {
+        let key = format!("{architecture}.attention.{name}");
+        match keys.float(&key)? {
+            Some(epsilon) if !(epsilon.is_finite() && epsilon >= 0.0) => {
+                return Err(format!("key `{key}` is {epsilon}; it must be 0 or more"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Checks that a tensor of weights is stored in a way that they can be. Vectors are added to numbers in F32 and multiplied with them, which ggml
 /// does in F32 alone; every tool that writes GGUF leaves them so.
 fn check_tensor(tensor: &Tensor) -> Result<(), String> {
@@ -214,6 +232,14 @@ impl Keys<'_> {
         }
     }
 
+    fn float(&self, key: &str) -> Result<Option<f32>, String> {
+        match self.gguf.get(key) {
+            None => Ok(None),
+            Some(Value::F32(bits)) => Ok(Some(f32::from_bits(*bits))),
+            Some(other) => Err(Self::wrong_kind(key, other, "f32")),
+        }
+    }
+
     fn optional_u32(&self, key: &str, range: RangeInclusive<u32>) -> Result<Option<u32>, String> {
         match self.gguf.get(key) {
             None => Ok(None),
@@ -247,7 +273,7 @@ fn until_zero(bytes: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gguf::sample::{Sample, bool_value, integers_value, text_value, texts_value, u32_value};
+    use crate::gguf::sample::{Sample, bool_value, f32_value, integers_value, text_value, texts_value, u32_value};
 
     fn describe(sample: &Sample) -> Result<Description, String> {
         let bytes = sample.bytes();
@@ -296,6 +322,15 @@ mod tests {
         check_refused("tokenizer.ggml.tokens", texts_value(&["a\0b", "a"]), "holds `a` twice");
         check_refused("tokenizer.ggml.tokens", texts_value(&["", "[EMPTY_0]"]), "holds `[EMPTY_0]` twice");
         check_refused("tokenizer.ggml.tokens", texts_value(&[]), "must be an array of strings, at least one");
+    }
+
+    #[test]
+    fn an_epsilon_is_a_number_that_is_not_negative() {
+        // Found by `make fuzz`: ggml asserts in the first step.
+        let key = "llama.attention.layer_norm_rms_epsilon";
+        check_refused(key, f32_value(-1e-5), "layer_norm_rms_epsilon` is -0.00001; it must be 0 or more");
+        check_refused(key, f32_value(f32::NAN), "is NaN");
+        check_refused(key, u32_value(1), "is of type u32; it must be f32");
     }
 
     #[test]

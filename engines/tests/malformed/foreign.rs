@@ -2,7 +2,7 @@
 
 use minivault_engines::checkpoint::header::Header;
 
-use crate::check_opening;
+use crate::{alone, check_opening};
 
 const ONLY: &str = "only GGUF and safetensors files are loaded";
 
@@ -18,6 +18,7 @@ const FORMATS: [(&str, &[u8], &str); 6] = [
 
 #[test]
 fn a_file_in_a_foreign_format_is_refused_by_its_name() {
+    let _alone = alone();
     for (name, bytes, format) in FORMATS {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
@@ -41,6 +42,7 @@ fn a_file_in_a_foreign_format_is_refused_by_its_name() {
 
 #[test]
 fn a_folder_whose_weights_are_foreign_is_refused_by_their_name() {
+    let _alone = alone();
     for (name, bytes, _) in FORMATS {
         let folder = tempfile::tempdir().unwrap();
         for file in ["config.json", "tokenizer.json"] {

@@ -97,6 +97,7 @@ fn malformations() -> Vec<Malformation> {
 
 #[test]
 fn malformed_files_are_refused_before_a_loader_sees_them() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     let malformations = malformations();

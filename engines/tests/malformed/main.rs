@@ -20,7 +20,8 @@ use serde_json::json;
 const OPENING: usize = 8 << 20;
 /// What a pre-check takes besides the file's bytes: messages, and what a reader needs at least.
 const READING: usize = 16 << 10;
-/// Other tests would be counted, too.
+
+/// What each test holds from its beginning to its end: another one's allocations would be counted, too.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -40,7 +41,6 @@ impl Malformation {
 
     /// A pre-check refuses it and takes no more memory than the file has bytes.
     fn check_reading<T, E: ToString>(&self, read: impl FnOnce(&[u8]) -> Result<T, E>) {
-        let _alone = alone();
         let (outcome, peak) = measured(|| read(&self.bytes).err().map(|error| error.to_string()));
         let reason = outcome.unwrap_or_else(|| panic!("{} was read", self.what));
         assert!(reason.contains(self.reason), "{}: `{}` isn't in: {reason}", self.what, self.reason);
@@ -59,7 +59,6 @@ fn open(backend: &str, model: &Path) -> Result<(), EngineError> {
 /// Opening is refused with this reason, the file is named, and not much is allocated for `bytes` of them.
 #[track_caller]
 fn check_opening(backend: &str, model: &Path, what: &str, reason: &str, bytes: usize) {
-    let _alone = alone();
     let (outcome, peak) = measured(|| open(backend, model));
     let error = outcome.err().unwrap_or_else(|| panic!("{backend} opened a model with {what}"));
     assert!(matches!(error, EngineError::Unavailable(_)), "{backend}, {what}: {error:?}");

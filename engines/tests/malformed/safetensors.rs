@@ -119,6 +119,7 @@ fn malformations() -> Vec<Malformation> {
 
 #[test]
 fn malformed_files_are_refused_before_a_loader_sees_them() {
+    let _alone = alone();
     let folders = BACKENDS.map(|backend| (backend, folder(backend)));
     let malformations = malformations();
     assert!(malformations.len() >= 20, "{}", malformations.len());
@@ -133,6 +134,7 @@ fn malformed_files_are_refused_before_a_loader_sees_them() {
 
 #[test]
 fn an_index_names_shards_of_its_folder_that_are_there() {
+    let _alone = alone();
     let refused = |index: &str, reason: &str| {
         for backend in BACKENDS {
             let folder = folder(backend);
