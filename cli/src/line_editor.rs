@@ -25,6 +25,20 @@ pub trait Lines {
     fn ask(&mut self, prompt: &str) -> Result<Option<String>, Failure>;
 }
 
+/// What somebody types in a test; `^C` is Ctrl-C.
+#[cfg(test)]
+pub struct Typed<'a>(pub std::slice::Iter<'a, &'a str>);
+
+#[cfg(test)]
+impl Lines for Typed<'_> {
+    fn ask(&mut self, _prompt: &str) -> Result<Option<String>, Failure> {
+        match self.0.next() {
+            Some(&"^C") => Err(Failure::Interrupted),
+            line => Ok(line.map(ToString::to_string)),
+        }
+    }
+}
+
 /// The terminal.
 pub struct LineEditor {
     editor: Editor<Words, FileHistory>,

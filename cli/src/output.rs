@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::env;
 use std::io::{self, IsTerminal, Write};
 
+use indicatif::{ProgressBar, ProgressStyle};
+
 use crate::failure::Failure;
 use crate::markdown::Markdown;
 
@@ -97,6 +99,12 @@ pub fn terminal_size() -> Option<(usize, usize)> {
 #[cfg(windows)]
 pub fn terminal_size() -> Option<(usize, usize)> {
     None
+}
+
+/// A bar on stderr, where that is a terminal, for so many steps.
+pub fn progress(steps: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:32} {pos}/{len} · {elapsed_precise} · {eta} left · {msg}");
+    ProgressBar::new(steps as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// The text without control characters: a model, or a foreign daemon, must not move the cursor, retitle the window or

@@ -76,17 +76,7 @@ fn choose(lines: &mut impl Lines, remarks: &mut impl Write) -> Result<Option<(Mo
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    struct Typed<'a>(std::slice::Iter<'a, &'a str>);
-
-    impl Lines for Typed<'_> {
-        fn ask(&mut self, _prompt: &str) -> Result<Option<String>, Failure> {
-            match self.0.next() {
-                Some(&"^C") => Err(Failure::Interrupted),
-                line => Ok(line.map(ToString::to_string)),
-            }
-        }
-    }
+    use crate::line_editor::Typed;
 
     fn choice(typed: &[&str]) -> (Result<Option<(Mode, String)>, Failure>, String) {
         let mut remarks = Vec::new();

@@ -1,6 +1,5 @@
 //! `minivault replay`: interactions run again and compared with what was recorded.
 
-use indicatif::{ProgressBar, ProgressStyle};
 use minivault_wire::interactions::{Difference, ReplayAnswer, ReplayBody, Verdict};
 use serde::Deserialize;
 
@@ -8,7 +7,7 @@ use super::logs::source::{Lines, PAGE, Part, Source};
 use crate::arguments::logs::Replay;
 use crate::client::{Client, Whole};
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, progress};
 
 /// Runs one interaction again, or all that are wanted. A difference makes the run fail with its own exit code.
 pub async fn run(client: &Client, arguments: &Replay, output: &mut Output) -> Result<(), Failure> {
@@ -52,8 +51,7 @@ async fn all(client: &Client, arguments: &Replay, body: &ReplayBody, output: &mu
     if ids.is_empty() {
         return Err(Failure::Failed("no interaction is wanted by that".into()));
     }
-    let style = ProgressStyle::with_template("{bar:32} {pos}/{len} · {elapsed_precise} · {eta} left · {msg}");
-    let bar = ProgressBar::new(ids.len() as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let bar = progress(ids.len());
     let mut summary = Summary::default();
     for id in &ids {
         match client.replay(id, body).await {

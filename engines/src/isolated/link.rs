@@ -78,17 +78,11 @@ impl Link {
         self.wait(id, 1, answer).await
     }
 
-    /// Asks for generations. `None`: the process ended before it had begun them.
-    pub async fn begin(&self, request: GenerateRequest, count: usize) -> Result<Option<Vec<Generation>>> {
+    /// Asks for generations.
+    pub async fn begin(&self, request: GenerateRequest, count: usize) -> Result<Vec<Generation>> {
         let (sender, answer) = oneshot::channel();
-        let id = match self.call(Call::Choices { request, count }, count, Expecting::Generations(sender)) {
-            Err(_) if self.is_over() => return Ok(None),
-            called => called?,
-        };
-        match self.wait(id, count, answer).await {
-            Err(_) if self.is_over() => Ok(None),
-            begun => begun.map(Some),
-        }
+        let id = self.call(Call::Choices { request, count }, count, Expecting::Generations(sender))?;
+        self.wait(id, count, answer).await
     }
 
     /// Asks for logits, which come as they are taken.
@@ -237,14 +231,15 @@ impl Link {
 
 /// Writes frames as they come, as many at once as there are.
 pub(super) async fn write(mut socket: OwnedWriteHalf, mut frames: mpsc::UnboundedReceiver<Frame>) {
-    let (mut batch, mut bytes) = (Vec::new(), Vec::new());
+    let mut batch = Vec::new();
     while frames.recv_many(&mut batch, 64).await > 0 {
-        bytes.clear();
-        batch.drain(..).for_each(|frame| bytes.extend_from_slice(&frame.bytes));
+        let bytes = batch.iter().map(|frame: &Frame| &frame.bytes[..]).collect::<Vec<_>>().concat();
         // Whoever reads the answers learns of the end, too.
         if socket.write_all(&bytes).await.is_err() {
             return;
         }
+        // Until here they take room.
+        batch.clear();
     }
 }
 

@@ -199,14 +199,13 @@ impl TextEngine for IsolatedEngine {
     }
 
     async fn choices(&self, request: GenerateRequest, count: usize) -> Result<Vec<Generation>> {
-        match self.link().await?.begin(request.clone(), count).await? {
-            Some(begun) => Ok(begun),
+        let link = self.link().await?;
+        let begun = link.begin(request.clone(), count).await;
+        if begun.is_err() && link.is_over() {
             // Nothing of it had begun: the process died of something else, or before it read this.
-            None => {
-                let begun = self.link().await?.begin(request, count).await?;
-                begun.ok_or_else(|| EngineError::Unavailable(format!("the process of engine `{}` ends again and again", self.shared.name)))
-            }
+            return self.link().await?.begin(request, count).await;
         }
+        begun
     }
 
     async fn render(&self, request: &GenerateRequest) -> Result<RenderedPrompt> {

@@ -10,14 +10,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::arguments::Batch;
 use crate::client::{Asked, Client};
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, progress};
 use requests::Request;
 use results::Results;
 
@@ -33,8 +32,7 @@ pub async fn run(client: &Client, arguments: Batch, output: &mut Output) -> Resu
     if done > 0 {
         output.note(&format!("{done} of {} are answered in {target} already", requests.len()));
     }
-    let style = ProgressStyle::with_template("{bar:32} {pos}/{len} · {elapsed_precise} · {eta} left · {msg}");
-    let bar = ProgressBar::new(requests.len() as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let bar = progress(requests.len());
     bar.set_position(done as u64);
     // What was answered before this run says nothing of how fast it is.
     bar.reset_eta();

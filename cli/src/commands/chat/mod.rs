@@ -129,17 +129,7 @@ fn ask(lines: &mut impl Lines) -> Result<Option<String>, Failure> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    struct Typed<'a>(std::slice::Iter<'a, &'a str>);
-
-    impl Lines for Typed<'_> {
-        fn ask(&mut self, _prompt: &str) -> Result<Option<String>, Failure> {
-            match self.0.next() {
-                Some(&"^C") => Err(Failure::Interrupted),
-                line => Ok(line.map(ToString::to_string)),
-            }
-        }
-    }
+    use crate::line_editor::Typed;
 
     #[track_caller]
     fn check(typed: &[&str], expected: Option<&str>) {

@@ -1,5 +1,6 @@
 //! How an answer is told: whole, or a line of JSON for each piece.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -7,28 +8,31 @@ use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use minivault_engines::generation::{Finish, FinishReason};
-use minivault_engines::{GenerateRequest, chat};
-use minivault_wire::ollama::{Answer, ErrorAnswer, FunctionCall, Message, Took, ToolCall};
+use minivault_engines::{Constraint, EngineInfo, GenerateRequest, Prompt, RequestOptions, ToolChoice, chat};
+use minivault_wire::ollama::{Answer, ErrorAnswer, FunctionCall, Message, Options, Took, ToolCall};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Refused;
+use super::options::Chosen;
 use crate::error::ApiError;
 use crate::interaction::{self, Interaction, Next, Question};
 use crate::routes::llama_server::Stopwatch;
-use crate::routes::openai::LeftAside;
+use crate::routes::openai::{LeftAside, of_schema};
 use crate::routes::{App, checked};
 
 /// A question whose engine is there, and how it is to be answered.
 pub(super) struct Asked {
     /// The model's name as the request had it.
     pub model: String,
-    /// The engine's.
-    pub engine: String,
+    /// The engine's, as it is asked for.
+    pub name: String,
+    pub engine: Arc<EngineInfo>,
     pub endpoint: Endpoint,
-    pub request: GenerateRequest,
-    pub stream: bool,
-    pub left_aside: LeftAside,
+    pub prompt: Prompt,
+    pub format: Option<Value>,
+    pub options: Option<Options>,
+    pub stream: Option<bool>,
     /// When the request came, and when its engine was there.
     pub started: Instant,
     pub found: Instant,
@@ -55,14 +59,29 @@ struct Teller {
 /// # Errors
 /// Whatever refuses the question, or ends a whole answer.
 pub(super) async fn tell(app: &App, asked: Asked) -> Result<Response, Refused> {
-    let Asked { model, engine, endpoint, request, stream, left_aside, started, found } = asked;
+    let Asked { model, name, engine, endpoint, prompt, format, options, stream, started, found } = asked;
+    let Chosen { max_tokens, sampling, stop, left_aside } = Chosen::of(options, &engine)?;
+    let (stream, left_aside) = (stream.unwrap_or(true), LeftAside::of(left_aside));
+    let request = GenerateRequest {
+        prompt,
+        max_tokens,
+        sampling,
+        stop,
+        logprobs: None,
+        constraint: constraint(format)?,
+        tool_choice: ToolChoice::Auto,
+        deterministic: false,
+        parallel_tool_calls: true,
+        client: None,
+        options: RequestOptions::default(),
+    };
     let question = Question {
         id: uuid::Uuid::now_v7().to_string(),
         endpoint: match endpoint {
             Endpoint::Generate => "/api/generate",
             Endpoint::Chat => "/api/chat",
         },
-        model: Some(engine),
+        model: Some(name),
         requests: vec![checked(request)?],
         choices: 1,
         replay_of: None,
@@ -172,18 +191,13 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// An answer of some form: `"json"`, a schema, or any.
-///
-/// # Errors
-/// It is none of these.
-pub(super) fn form(format: Option<Value>) -> Result<Option<minivault_engines::Constraint>, ApiError> {
-    use minivault_engines::Constraint;
+/// The form that an answer must have: `"json"`, a schema, or any.
+fn constraint(format: Option<Value>) -> Result<Option<Constraint>, ApiError> {
     match format {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(word)) if word.is_empty() => Ok(None),
         Some(Value::String(word)) if word == "json" => Ok(Some(Constraint::JsonObject)),
-        Some(Value::Object(members)) if members.is_empty() => Ok(Some(Constraint::JsonObject)),
-        Some(schema @ Value::Object(_)) => Ok(Some(Constraint::JsonSchema(schema))),
+        Some(schema @ Value::Object(_)) => of_schema(schema).map(Some),
         Some(other) => Err(ApiError::invalid(Some("format"), format!("format is {other}; it must be \"json\" or a JSON schema"))),
     }
 }

@@ -4,16 +4,15 @@ use std::time::Instant;
 
 use axum::extract::State;
 use axum::response::Response;
+use minivault_engines::Prompt;
 use minivault_engines::chat::{ChatMessage, ToolCall};
-use minivault_engines::{GenerateRequest, Prompt, RequestOptions, ToolChoice};
 use minivault_wire::ollama::{ChatBody, Message};
 
-use super::answer::{Asked, Endpoint, form, loaded, tell};
-use super::options::Chosen;
+use super::answer::{Asked, Endpoint, loaded, tell};
 use super::{Body, Refused, engine_of, refuse, thinks};
 use crate::error::ApiError;
 use crate::routes::App;
-use crate::routes::openai::{LeftAside, tools};
+use crate::routes::openai::tools;
 
 pub(super) async fn answer(State(app): State<App>, Body(body): Body<ChatBody>) -> Result<Response, Refused> {
     let started = Instant::now();
@@ -28,27 +27,15 @@ pub(super) async fn answer(State(app): State<App>, Body(body): Body<ChatBody>) -
     if messages.is_empty() {
         return Ok(loaded(body.model, Endpoint::Chat));
     }
-    let Chosen { max_tokens, sampling, stop, left_aside } = Chosen::of(body.options, &engine)?;
-    let request = GenerateRequest {
-        prompt: Prompt::Chat { messages, tools },
-        max_tokens,
-        sampling,
-        stop,
-        logprobs: None,
-        constraint: form(body.format)?,
-        tool_choice: ToolChoice::Auto,
-        deterministic: false,
-        parallel_tool_calls: true,
-        client: None,
-        options: RequestOptions::default(),
-    };
     let asked = Asked {
         model: body.model,
-        engine: name,
+        name,
+        engine,
         endpoint: Endpoint::Chat,
-        request,
-        stream: body.stream.unwrap_or(true),
-        left_aside: LeftAside::of(left_aside),
+        prompt: Prompt::Chat { messages, tools },
+        format: body.format,
+        options: body.options,
+        stream: body.stream,
         started,
         found: Instant::now(),
     };

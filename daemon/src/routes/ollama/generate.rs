@@ -4,16 +4,14 @@ use std::time::Instant;
 
 use axum::extract::State;
 use axum::response::Response;
+use minivault_engines::Prompt;
 use minivault_engines::chat::ChatMessage;
-use minivault_engines::{GenerateRequest, Prompt, RequestOptions, ToolChoice};
 use minivault_wire::ollama::GenerateBody;
 
-use super::answer::{Asked, Endpoint, form, loaded, tell};
-use super::options::Chosen;
+use super::answer::{Asked, Endpoint, loaded, tell};
 use super::{Body, Refused, engine_of, refuse, thinks};
 use crate::error::ApiError;
 use crate::routes::App;
-use crate::routes::openai::LeftAside;
 
 pub(super) async fn answer(State(app): State<App>, Body(body): Body<GenerateBody>) -> Result<Response, Refused> {
     let started = Instant::now();
@@ -29,7 +27,6 @@ pub(super) async fn answer(State(app): State<App>, Body(body): Body<GenerateBody
     if body.prompt.is_empty() {
         return Ok(loaded(body.model, Endpoint::Generate));
     }
-    let Chosen { max_tokens, sampling, stop, left_aside } = Chosen::of(body.options, &engine)?;
     let converses = engine.capabilities.chat_template && body.raw != Some(true);
     let prompt = match system {
         Some(_) if !converses => {
@@ -43,26 +40,15 @@ pub(super) async fn answer(State(app): State<App>, Body(body): Body<GenerateBody
         }
         _ => Prompt::Text(body.prompt),
     };
-    let request = GenerateRequest {
-        prompt,
-        max_tokens,
-        sampling,
-        stop,
-        logprobs: None,
-        constraint: form(body.format)?,
-        tool_choice: ToolChoice::None,
-        deterministic: false,
-        parallel_tool_calls: true,
-        client: None,
-        options: RequestOptions::default(),
-    };
     let asked = Asked {
         model: body.model,
-        engine: name,
+        name,
+        engine,
         endpoint: Endpoint::Generate,
-        request,
-        stream: body.stream.unwrap_or(true),
-        left_aside: LeftAside::of(left_aside),
+        prompt,
+        format: body.format,
+        options: body.options,
+        stream: body.stream,
         started,
         found: Instant::now(),
     };

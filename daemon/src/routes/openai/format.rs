@@ -59,7 +59,7 @@ fn of_format(format: ResponseFormat) -> Result<Option<Constraint>, ApiError> {
 }
 
 /// A schema that allows anything would make a number of a request for an object; clients that send one mean any object.
-fn of_schema(schema: Value) -> Result<Constraint, ApiError> {
+pub(in crate::routes) fn of_schema(schema: Value) -> Result<Constraint, ApiError> {
     match schema {
         Value::Object(members) if members.is_empty() => Ok(Constraint::JsonObject),
         Value::Object(_) | Value::Bool(_) => Ok(Constraint::JsonSchema(schema)),

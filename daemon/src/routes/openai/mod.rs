@@ -33,7 +33,7 @@ use crate::error::ApiError;
 use crate::interaction::Interaction;
 
 pub(super) use body::{LeftAside, OpenAiBody};
-pub(super) use format::Form;
+pub(super) use format::{Form, of_schema};
 pub(super) use logprobs::NEVER;
 pub(super) use prompts::MAX_CHOICES;
 
