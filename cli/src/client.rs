@@ -101,15 +101,14 @@ impl Client {
         }
         let seconds = response.headers().get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.parse().ok());
         let body = self.text(response).await?;
-        let Some(error) = serde_json::from_str(&body).ok().and_then(|mut body: Value| body.get_mut("error").map(Value::take)) else {
-            return Err(self.stranger(&format!("{status} without saying why")));
-        };
-        Ok(match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(Failure::Failed(error_message(&body).unwrap_or_default())),
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                Asked::Later { after: Duration::from_secs(seconds.unwrap_or(1)), why: error_message(&body).unwrap_or_default() }
+        let error = serde_json::from_str(&body).ok().and_then(|mut body: Value| body.get_mut("error").map(Value::take));
+        let refusal = self.refusal_of(status, &body);
+        Ok(match (status, error, refusal) {
+            (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(_), Failure::Failed(why)) => {
+                Asked::Later { after: Duration::from_secs(seconds.unwrap_or(1)), why }
             }
-            _ => Asked::Refused(error),
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _, refusal) | (_, None, refusal) => return Err(refusal),
+            (_, Some(error), _) => Asked::Refused(error),
         })
     }
 
@@ -250,15 +249,19 @@ impl Client {
     async fn refusal(&self, response: Response) -> Failure {
         let status = response.status();
         match response.text().await {
-            Ok(body) => match error_message(&body) {
-                // The daemon speaks of headers, which nobody types here.
-                Some(message) if status == StatusCode::UNAUTHORIZED => {
-                    Failure::Failed(format!("{message}; say it with MINIVAULT_API_KEY, --key, or a profile"))
-                }
-                Some(message) => Failure::Failed(message),
-                None => self.stranger(&format!("{status} without saying why")),
-            },
+            Ok(body) => self.refusal_of(status, &body),
             Err(error) => self.broken(&error),
+        }
+    }
+
+    fn refusal_of(&self, status: StatusCode, body: &str) -> Failure {
+        match error_message(body) {
+            // The daemon speaks of headers, which nobody types here.
+            Some(message) if status == StatusCode::UNAUTHORIZED => {
+                Failure::Failed(format!("{message}; say it with MINIVAULT_API_KEY, --key, or a profile"))
+            }
+            Some(message) => Failure::Failed(message),
+            None => self.stranger(&format!("{status} without saying why")),
         }
     }
 

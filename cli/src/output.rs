@@ -78,6 +78,15 @@ impl Output {
         if self.terminal && self.line_begun { self.piece("\n") } else { Ok(()) }
     }
 
+    /// A bar for so many steps, where remarks are wanted.
+    pub fn progress(&self, steps: usize) -> ProgressBar {
+        if !self.notes {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{bar:32} {pos}/{len} · {elapsed_precise} · {eta} left · {msg}");
+        ProgressBar::new(steps as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    }
+
     /// A remark for a person at the terminal.
     pub fn note(&self, text: &str) {
         if self.notes {
@@ -99,12 +108,6 @@ pub fn terminal_size() -> Option<(usize, usize)> {
 #[cfg(windows)]
 pub fn terminal_size() -> Option<(usize, usize)> {
     None
-}
-
-/// A bar on stderr, where that is a terminal, for so many steps.
-pub fn progress(steps: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:32} {pos}/{len} · {elapsed_precise} · {eta} left · {msg}");
-    ProgressBar::new(steps as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// The text without control characters: a model, or a foreign daemon, must not move the cursor, retitle the window or

@@ -78,19 +78,30 @@ async fn obey(engines: &Engines, arguments: Arguments, inherited: ListenFd) -> a
         return doctor::run(loaded).await;
     }
     let Loaded { settings, report } = loaded?;
+    if let Some(Command::Config) = arguments.command {
+        print!("{report}");
+        return Ok(());
+    }
     let _diagnostics = settings.diagnostics.start()?;
-    let filter = settings.diagnostics.effective_filter();
     match arguments.command {
-        Some(Command::Config) => print!("{report}"),
         Some(Command::Pull { engine }) => {
             let table = EngineTable::new(settings.engine, settings.engines);
             for path in table.fetch(engine.as_deref()).await? {
                 println!("{}", path.display());
             }
         }
-        // What needs no configuration, or may not have one, has been done above; an engine's process is another program.
-        Some(Command::Completions { .. } | Command::Doctor | Command::Engine { .. } | Command::Init { .. } | Command::Man { .. }) => {}
-        Some(Command::Eval(arguments)) => eval::run(engine_process::apart(settings.engines, &filter)?, &arguments).await?,
+        // These have been done above; an engine's process is another program.
+        Some(
+            Command::Completions { .. }
+            | Command::Config
+            | Command::Doctor
+            | Command::Engine { .. }
+            | Command::Init { .. }
+            | Command::Man { .. },
+        ) => {}
+        Some(Command::Eval(arguments)) => {
+            eval::run(engine_process::apart(settings.engines, &settings.diagnostics.effective_filter())?, &arguments).await?;
+        }
         None => live(settings, inherited).await?,
     }
     Ok(())

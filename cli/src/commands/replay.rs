@@ -7,7 +7,7 @@ use super::logs::source::{Lines, PAGE, Part, Source};
 use crate::arguments::logs::Replay;
 use crate::client::{Client, Whole};
 use crate::failure::Failure;
-use crate::output::{Output, progress};
+use crate::output::Output;
 
 /// Runs one interaction again, or all that are wanted. A difference makes the run fail with its own exit code.
 pub async fn run(client: &Client, arguments: &Replay, output: &mut Output) -> Result<(), Failure> {
@@ -51,7 +51,7 @@ async fn all(client: &Client, arguments: &Replay, body: &ReplayBody, output: &mu
     if ids.is_empty() {
         return Err(Failure::Failed("no interaction is wanted by that".into()));
     }
-    let bar = progress(ids.len());
+    let bar = output.progress(ids.len());
     let mut summary = Summary::default();
     for id in &ids {
         match client.replay(id, body).await {

@@ -69,11 +69,7 @@ impl Interaction {
         requests.iter().try_for_each(GenerateRequest::check)?;
         check_budget(&requests, choices, app.limits.answer_tokens)?;
         let (wish, mut patience) = (Wish::of_this_request(), app.patience());
-        let handle = patience.wait_for(app.engines.find(model.as_deref())).await?;
-        // That may have taken as long as a model takes to load.
-        if app.is_draining() {
-            return Err(ApiError::draining());
-        }
+        let handle = app.engine(model.as_deref(), &mut patience).await?;
         let (alone, engine) = (requests.len() * choices == 1, handle.info());
         let about = About { id, alone, endpoint, replay_of, arrived, started, engine, key: wish.key.clone(), metrics: app.metrics.clone() };
         let mut begun = Vec::with_capacity(requests.len() * choices);

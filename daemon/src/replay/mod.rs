@@ -59,7 +59,7 @@ impl Recorded {
     pub async fn replay(self, app: &App, engine: Option<String>) -> Result<ReplayAnswer, ApiError> {
         let Self { record, mut request } = self;
         let name = engine.unwrap_or_else(|| record.model.clone());
-        let promised = app.engines.find(Some(&name)).await?.info().determinism;
+        let promised = app.engine(Some(&name), &mut app.patience()).await?.info().determinism;
         // Alone, if that is what the engine's promise takes; refused where it has none, which nobody has asked for here.
         let was_alone = request.deterministic;
         request.deterministic = promised == Determinism::Serial;

@@ -31,6 +31,7 @@ use crate::config::GenerationSettings;
 use crate::door::Door;
 use crate::engine_table::EngineTable;
 use crate::error::ApiError;
+use crate::lease::Lease;
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::observation::observe;
@@ -167,6 +168,19 @@ impl App {
     pub fn end(&self) {
         self.drain();
         self.0.ending.send_replace(true);
+    }
+
+    /// The engine that a request names, once it is there: not while the daemon drains, and not for longer than the request may take.
+    ///
+    /// # Errors
+    /// There is no such engine, it can't be had, or not in time.
+    pub(crate) async fn engine(&self, name: Option<&str>, patience: &mut Patience) -> Result<Lease, ApiError> {
+        if self.is_draining() {
+            return Err(ApiError::draining());
+        }
+        let handle = patience.wait_for(self.engines.find(name)).await?;
+        // That may have taken as long as a model takes to load.
+        if self.is_draining() { Err(ApiError::draining()) } else { Ok(handle) }
     }
 
     /// What a request that begins now may take.

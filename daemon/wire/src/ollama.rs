@@ -107,7 +107,7 @@ pub struct FunctionCall {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
-    /// Tokens of the answer, at most; below 0, the rest of the context, and so if left out.
+    /// Tokens of the answer, at most, which must fit into the context; below 0, the rest of it, and so if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_predict: Option<i64>,
     /// Left out, 0.8.

@@ -164,9 +164,10 @@ impl Link {
         self.expected().over.is_some()
     }
 
-    /// Whether there are calls that the process has not come to the end of; readers of logits come when they like.
+    /// Whether there are generations that the process has not come to the end of: it tells of each of their steps. Of an embedding it tells
+    /// when all of its texts are done, however many they are.
     pub fn is_waited_for(&self) -> bool {
-        self.expected().calls.values().any(|call| !matches!(call, Expecting::Pausing))
+        self.expected().calls.values().any(|call| matches!(call, Expecting::Generations(_) | Expecting::Events(_)))
     }
 
     /// Ends all calls with an error, those that are still to be made too.

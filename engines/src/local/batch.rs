@@ -186,7 +186,7 @@ impl Batch {
             *waiting = left;
             let waits = |client| waiting.iter().any(|sequence| sequence.client() == client);
             let gone: VecDeque<Sequence> = gone;
-            gone.iter().map(Sequence::client).filter(|client| !waits(*client)).for_each(|client| turns.forget(client));
+            gone.iter().map(Sequence::client).filter(|client| !waits(*client)).for_each(|client| turns.give_back(client, 1));
         }
         for Running { slot, sequence, .. } in running.extract_if(.., |running| running.sequence.is_abandoned()) {
             slots.leave(slot, sequence.into_fed(), model);

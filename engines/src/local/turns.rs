@@ -26,9 +26,11 @@ impl Turns {
         turn
     }
 
-    /// A client's last request that waited has left without having had its turn.
-    pub fn forget(&mut self, client: Option<&Arc<str>>) {
-        self.next.remove(&client.cloned());
+    /// So many of a client's answers will not be had, and none of its others waits: it owes no turns for them.
+    pub fn give_back(&mut self, client: Option<&Arc<str>>, answers: usize) {
+        if let Some(turn) = self.next.get_mut(&client.cloned()) {
+            *turn = turn.saturating_sub(answers as u64);
+        }
     }
 
     /// A request of that turn has been given a slot.
@@ -60,8 +62,12 @@ mod tests {
         let mut turns = Turns::default();
         let ada = Some(Arc::from("ada"));
         assert_eq!([turns.next(ada.clone(), 3), turns.next(ada.clone(), 1)], [0, 3]);
-        turns.forget(ada.as_ref());
-        assert_eq!(turns.next(ada, 1), 0);
+        turns.give_back(ada.as_ref(), 4);
+        assert_eq!(turns.next(ada.clone(), 8), 0);
+        turns.begun(0);
+        assert_eq!(turns.next(ada.clone(), 1), 8);
+        turns.give_back(ada.as_ref(), 1);
+        assert_eq!(turns.next(ada, 1), 8, "those that it has had are");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::arguments::Batch;
 use crate::client::{Asked, Client};
 use crate::failure::Failure;
-use crate::output::{Output, progress};
+use crate::output::Output;
 use requests::Request;
 use results::Results;
 
@@ -32,7 +32,7 @@ pub async fn run(client: &Client, arguments: Batch, output: &mut Output) -> Resu
     if done > 0 {
         output.note(&format!("{done} of {} are answered in {target} already", requests.len()));
     }
-    let bar = progress(requests.len());
+    let bar = output.progress(requests.len());
     bar.set_position(done as u64);
     // What was answered before this run says nothing of how fast it is.
     bar.reset_eta();

@@ -7,6 +7,7 @@ use axum::response::Response;
 use minivault_engines::Prompt;
 use minivault_engines::chat::{ChatMessage, ToolCall};
 use minivault_wire::ollama::{ChatBody, Message};
+use serde_json::Value;
 
 use super::answer::{Asked, Endpoint, loaded, tell};
 use super::{Body, Refused, engine_of, refuse, thinks};
@@ -23,7 +24,7 @@ pub(super) async fn answer(State(app): State<App>, Body(body): Body<ChatBody>) -
     app.check_prompt_bytes("messages", messages.iter().map(ChatMessage::bytes).sum())?;
     app.check_prompt_bytes("tools", tools.iter().map(|tool| tool.to_string().len()).sum())?;
     let name = engine_of(&app, &body.model).to_owned();
-    let engine = app.engines.find(Some(&name)).await?.info();
+    let engine = app.engine(Some(&name), &mut app.patience()).await?.info();
     if messages.is_empty() {
         return Ok(loaded(body.model, Endpoint::Chat));
     }
@@ -49,7 +50,12 @@ fn of_message(place: usize, message: Message) -> Result<ChatMessage, ApiError> {
     let calls = tool_calls.unwrap_or_default().into_iter().enumerate().map(|(index, call)| ToolCall {
         id: format!("call_{place}_{index}"),
         name: call.function.name,
-        arguments: call.function.arguments.to_string(),
+        arguments: match call.function.arguments {
+            // What a model wrote that is no JSON is told, and said again, as it is.
+            Value::String(text) => text,
+            Value::Null => "{}".to_owned(),
+            other => other.to_string(),
+        },
     });
     Ok(ChatMessage { tool_calls: calls.collect(), ..ChatMessage::new(role, content) })
 }

@@ -23,7 +23,7 @@ pub(super) async fn answer(State(app): State<App>, Body(body): Body<GenerateBody
     let system = body.system.filter(|system| !system.is_empty());
     app.check_prompt_bytes("prompt", body.prompt.len() + system.as_ref().map_or(0, String::len))?;
     let name = engine_of(&app, &body.model).to_owned();
-    let engine = app.engines.find(Some(&name)).await?.info();
+    let engine = app.engine(Some(&name), &mut app.patience()).await?.info();
     if body.prompt.is_empty() {
         return Ok(loaded(body.model, Endpoint::Generate));
     }

@@ -34,7 +34,9 @@ pub(super) async fn show(State(app): State<App>, Body(body): Body<ShowBody>) -> 
     let mut capabilities = vec!["completion".to_owned()];
     if let Some(info) = info(entrant) {
         model_info.insert("general.basename".into(), info.model.clone().into());
-        model_info.insert(format!("{}.context_length", entrant.backend), info.context_length.into());
+        if info.context_length > 0 {
+            model_info.insert(format!("{}.context_length", entrant.backend), info.context_length.into());
+        }
         capabilities.extend(info.capabilities.embeddings.then(|| "embedding".to_owned()));
     }
     let Model { details, modified_at, .. } = model(&app, entrant);

@@ -25,7 +25,7 @@ impl Chosen {
         refuse("options.mirostat", options.mirostat.is_some_and(|mirostat| mirostat != 0.0))?;
         refuse("options.tfs_z", options.tfs_z.is_some_and(|tfs_z| tfs_z != 1.0))?;
         refuse("options.typical_p", options.typical_p.is_some_and(|typical_p| typical_p != 1.0))?;
-        if let Some(wanted) = options.num_ctx.filter(|&wanted| wanted > engine.context_length) {
+        if let Some(wanted) = options.num_ctx.filter(|&wanted| engine.context_length > 0 && wanted > engine.context_length) {
             let message = format!("options.num_ctx is {wanted}; engine `{}` has {} tokens", engine.name, engine.context_length);
             return Err(ApiError::invalid(Some("options.num_ctx"), message));
         }

@@ -60,10 +60,7 @@ pub(in crate::routes) struct Embedded {
 /// What is wrong with it; the engine has none, or none of that width.
 pub(in crate::routes) async fn of(app: &App, model: Option<&str>, input: Input, dimensions: Option<usize>) -> Result<Embedded, ApiError> {
     let texts = texts(app, input)?;
-    if app.is_draining() {
-        return Err(ApiError::draining());
-    }
-    let engine = app.engines.find(model).await?;
+    let engine = app.engine(model, &mut app.patience()).await?;
     let found = Instant::now();
     let vectors = engine.embed(&texts).await.map_err(|error| ApiError::from(error).about("prompt", "input"))?;
     let width = vectors.first().map_or(0, |embedding| embedding.vector.len());
