@@ -1,5 +1,6 @@
 //! The daemon's life: everything opened, served, and closed in order.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +10,11 @@ use clap::Parser;
 use listenfd::ListenFd;
 use minivault_engines::Engines;
 use minivault_journal::Journal;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::arguments::{Arguments, Command};
-use crate::config::{self, Loaded, ServerSettings, Settings};
+use crate::config::{self, ConfigError, Loaded, ServerSettings, Settings, Source};
 use crate::doctor;
-use crate::door::Door;
 use crate::door::listener::Listener;
 use crate::door::server::serve;
 use crate::door::tls::Tls;
@@ -24,11 +24,15 @@ use crate::eval;
 use crate::init;
 use crate::introduction::Introduction;
 use crate::manuals;
-use crate::routes::{App, Limits, Tells, router};
+use crate::reload::{Renewable, Start};
+use crate::routes::{App, Limits, Tells};
+use crate::signals::{Signals, Told};
 use crate::supervisor;
 
 /// How long answers that are cut off have to say so.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Requests to read the configuration anew that wait for each other.
+const RELOADS: usize = 8;
 /// How long everything may take to close once there is no more time; with the time above it stays under two seconds.
 const PATIENCE_IN_A_HURRY: Duration = Duration::from_millis(1300);
 
@@ -56,7 +60,11 @@ pub fn run(engines: Engines) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("minivaultd: {error:#}");
+            match error.downcast_ref::<ConfigError>() {
+                // Whoever sits there sees the line; a journal, or whatever reads a pipe, wants a line for each mistake.
+                Some(error) if std::io::stderr().is_terminal() => eprint!("{}", error.drawn()),
+                _ => eprintln!("minivaultd: {error:#}"),
+            }
             ExitCode::FAILURE
         }
     }
@@ -72,17 +80,18 @@ async fn obey(engines: &Engines, arguments: Arguments, inherited: ListenFd) -> a
         _ => {}
     }
     let source = arguments.source().context("the working directory can't be told")?;
-    let loaded = config::load(engines, source);
+    let loaded = config::load(engines, source.clone());
     if let Some(Command::Doctor) = arguments.command {
         let _diagnostics = loaded.as_ref().ok().map(|loaded| loaded.settings.diagnostics.start()).transpose()?;
         return doctor::run(loaded).await;
     }
-    let Loaded { settings, report } = loaded?;
+    let loaded = loaded?;
     if let Some(Command::Config) = arguments.command {
-        print!("{report}");
+        print!("{}", loaded.report);
         return Ok(());
     }
-    let _diagnostics = settings.diagnostics.start()?;
+    let _diagnostics = loaded.settings.diagnostics.start()?;
+    let settings = loaded.settings;
     match arguments.command {
         Some(Command::Pull { engine }) => {
             let table = EngineTable::new(settings.engine, settings.engines);
@@ -102,29 +111,24 @@ async fn obey(engines: &Engines, arguments: Arguments, inherited: ListenFd) -> a
         Some(Command::Eval(arguments)) => {
             eval::run(engine_process::apart(settings.engines, &settings.diagnostics.effective_filter())?, &arguments).await?;
         }
-        None => live(settings, inherited).await?,
+        None => live(engines, source, Loaded { settings, report: loaded.report }, inherited).await?,
     }
     Ok(())
 }
 
-async fn live(settings: Settings, inherited: ListenFd) -> anyhow::Result<()> {
+async fn live(backends: &Engines, source: Source, loaded: Loaded, inherited: ListenFd) -> anyhow::Result<()> {
+    let Loaded { settings, report } = loaded;
     let Settings { engine, mut server, log, diagnostics, generation, engines, aliases } = settings;
     // What can fail at once fails before a model is loaded.
-    let mut signals = Signals { interrupts: signal(SignalKind::interrupt())?, terminations: signal(SignalKind::terminate())? };
-    let listeners = listen(&mut server, inherited).await?;
+    let mut signals = Signals::new()?;
+    let tls = server.tls.as_ref().map(Tls::new).transpose()?;
+    let listeners = listen(&mut server, inherited, tls.clone()).await?;
     let journal = Arc::new(Journal::open(&log.path, &log.options)?);
-    let engines =
-        Arc::new(EngineTable::new(engine, engine_process::apart(engines, &diagnostics.effective_filter())?).with_aliases(aliases));
-    let limits = Limits {
-        body: server.body_limit,
-        prompt: server.max_prompt_bytes,
-        pace: server.pace,
-        answer_tokens: server.max_answer_tokens,
-        deadlines: server.deadlines,
-    };
-    let tells = Tells { slots: server.slots, verbose: server.verbose };
-    let app = App::new(engines.clone(), journal.clone(), generation, limits).with_log_off_allowed(log.allow_off).telling(tells);
-    let app = app.with_page(server.page);
+    let filter = diagnostics.effective_filter();
+    let engines = Arc::new(EngineTable::new(engine, engine_process::apart(engines, &filter)?).with_aliases(aliases));
+    let (reloads, mut reloading) = mpsc::channel(RELOADS);
+    let app = App::new(engines.clone(), journal.clone(), generation, Limits::of(&server)).reloaded_by(reloads);
+    let app = app.with_log_off_allowed(log.allow_off).telling(Tells::of(&server)).with_page(server.page);
     let (version, default) = (env!("CARGO_PKG_VERSION"), engines.default_name());
     let addresses: Vec<String> = listeners.iter().map(Listener::to_string).collect();
     let everywhere = addresses.join(" and ");
@@ -160,6 +164,10 @@ async fn live(settings: Settings, inherited: ListenFd) -> anyhow::Result<()> {
     });
     let alive = tokio::spawn(supervisor::stay_alive());
     let mut failure = None;
+    let (terms, grace) = (server.terms, server.grace);
+    let remote = listeners.iter().find(|listener| listener.is_remote()).map(Listener::to_string);
+    let (mut renewable, routes) =
+        Renewable::new(Start { engines: backends, source, report, server, filter, app: app.clone(), remote, tls });
     let stop = async {
         let failed = async {
             match fails.await {
@@ -167,27 +175,35 @@ async fn live(settings: Settings, inherited: ListenFd) -> anyhow::Result<()> {
                 Err(_) => std::future::pending().await,
             }
         };
-        tokio::select! {
-            () = signals.next() => {}
-            error = failed => failure = Some(error),
+        tokio::pin!(failed);
+        loop {
+            tokio::select! {
+                told = signals.next() => match told {
+                    Told::End => break,
+                    // It says itself how that went.
+                    Told::Reload => drop(renewable.reload()),
+                },
+                Some(reload) = reloading.recv() => renewable.answer(reload),
+                error = &mut failed => break failure = Some(error),
+            }
         }
         supervisor::stopping();
         app.drain();
     };
-    let mut ending = serve(listeners, router(app.clone(), Door::new(&server)), server.terms, stop).await;
+    let mut ending = serve(listeners, routes, terms, stop).await;
     // A second signal says that there is no more time.
     let (hurry, hurried) = tokio::sync::oneshot::channel();
     tokio::spawn({
         let journal = journal.clone();
         async move {
-            signals.next().await;
+            signals.end().await;
             leave_anyway(journal);
             // Whoever waited may have come to the end meanwhile.
             let _ = hurry.send(());
         }
     });
     let in_time = tokio::select! {
-        in_time = ending.before(tokio::time::sleep(server.grace)) => in_time,
+        in_time = ending.before(tokio::time::sleep(grace)) => in_time,
         _ = hurried => false,
     };
     if !in_time {
@@ -232,24 +248,8 @@ fn leave_anyway(journal: Arc<Journal>) {
     });
 }
 
-/// What asks the daemon to end.
-struct Signals {
-    interrupts: Signal,
-    terminations: Signal,
-}
-
-impl Signals {
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupts.recv() => {}
-            _ = self.terminations.recv() => {}
-        }
-    }
-}
-
 /// Listens on all addresses, or takes the sockets that somebody already listens on, if that is safe.
-async fn listen(server: &mut ServerSettings, mut inherited: ListenFd) -> anyhow::Result<Vec<Listener>> {
-    let tls = server.tls.as_ref().map(Tls::new).transpose()?;
+async fn listen(server: &mut ServerSettings, mut inherited: ListenFd, tls: Option<Tls>) -> anyhow::Result<Vec<Listener>> {
     let mut listeners = Listener::inherited(&mut inherited)?;
     if listeners.is_empty() {
         for address in &server.listen {

@@ -91,6 +91,11 @@ impl ApiError {
         Self { param: Some("id".into()), ..Self::new(StatusCode::CONFLICT, "not_replayable", message) }
     }
 
+    /// The configuration can't be used, for these reasons.
+    pub fn misconfigured(reasons: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "configuration_invalid", reasons)
+    }
+
     /// The log can't be read, for this reason.
     pub fn log_unreadable(cause: &std::io::Error) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "log_unreadable", format!("the log can't be read: {cause}"))

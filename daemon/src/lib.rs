@@ -11,6 +11,7 @@
 //! - [`eval`]: `minivaultd eval`, what an engine makes of a text
 //! - `logging`: what a request says of its own place in the log, and whose it is
 //! - [`normalized`]: a request as the log keeps it, and back
+//! - `reload`, `signals`: the configuration read anew, and what asks for that
 //! - [`replay`]: interactions run again and compared
 //! - [`body`]: JSON bodies, and what is wrong with them
 //! - [`patience`], `throughput`: how long a request may take, and how fast engines are
@@ -43,8 +44,10 @@ pub mod normalized;
 mod observation;
 mod openapi;
 pub mod patience;
+mod reload;
 pub mod replay;
 pub mod routes;
+mod signals;
 mod supervisor;
 mod throughput;
 

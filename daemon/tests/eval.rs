@@ -43,6 +43,7 @@ fn settings(engines: &Engines, backend: &str, table: impl Into<Value>) -> Engine
         load_timeout: Duration::from_secs(60),
         prepared: engines.prepare(backend, &table.into()).unwrap().unwrap(),
         opening: Opening { name: backend.into(), ..Opening::default() },
+        table: Default::default(),
     }
 }
 

@@ -87,7 +87,7 @@ pub fn check_range(key: &str, value: usize, range: RangeInclusive<usize>) -> Res
 }
 
 /// What an engine is told besides its own table.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Opening {
     /// The engine's name in the configuration.
     pub name: String,

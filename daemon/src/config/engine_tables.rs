@@ -184,6 +184,7 @@ fn engine(engines: &Engines, checker: &mut Checker<'_>, name: &str, table: &mut 
         memory_limit,
         prepared: prepared?,
         opening: Opening { name: name.to_owned(), base: base? },
+        table: table.clone(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::place::{Excerpt, Place};
 use crate::nearest::nearest;
 
 /// A configuration that can't be used. Displays one problem a line.
@@ -17,11 +18,18 @@ pub struct Problem {
     pub place: String,
     /// The key, the value seen, and what is allowed.
     pub message: String,
+    excerpt: Option<Excerpt>,
 }
 
 impl Problem {
-    pub(super) fn new(place: impl fmt::Display, message: impl Into<String>) -> Self {
-        Self { place: place.to_string(), message: message.into() }
+    pub(super) fn new(place: impl Into<Place>, message: impl Into<String>) -> Self {
+        let (place, excerpt) = place.into().into_parts();
+        Self { place, message: message.into(), excerpt }
+    }
+
+    /// The line of the file, where there is one that may be shown.
+    pub(super) fn excerpt(&self) -> Option<&Excerpt> {
+        self.excerpt.as_ref()
     }
 }
 

@@ -11,7 +11,8 @@ use toml_edit::{Document, Item, TableLike};
 
 use super::error::Problem;
 use super::merged::{Layer, Origin};
-use super::notation::{DateFound, from_toml};
+use super::notation::{DateFound, from_toml, may_hold_a_secret};
+use super::place::{Excerpt, Place};
 
 /// The file that is read when no other one is named.
 const USUAL_NAME: &str = "config.toml";
@@ -21,14 +22,15 @@ const USUAL_NAME: &str = "config.toml";
 pub(super) struct File {
     name: String,
     folder: PathBuf,
+    text: String,
     spots: BTreeMap<Vec<String>, Spot>,
 }
 
-/// Where a key and its value begin: line and column, both from 1.
-#[derive(Debug, Clone, Copy)]
+/// Where a key and its value stand, in bytes of the text.
+#[derive(Debug, Clone)]
 struct Spot {
-    key: (usize, usize),
-    value: (usize, usize),
+    key: Range<usize>,
+    value: Range<usize>,
 }
 
 impl File {
@@ -37,14 +39,22 @@ impl File {
         &self.folder
     }
 
-    /// `config.toml:3:1`, where the key stands.
-    pub fn place_of_key(&self, path: &[String]) -> Option<String> {
-        self.spots.get(path).map(|spot| self.place(spot.key))
+    /// `config.toml:3:1`, where the key stands; its value isn't shown, because it isn't what is wrong.
+    pub fn place_of_key(&self, path: &[String]) -> Option<Place> {
+        let key = self.spots.get(path)?.key.clone();
+        let excerpt = self.excerpt(key.clone()).map(|excerpt| {
+            let text =
+                format!("{}{}", &excerpt.text[..excerpt.marked.end], if excerpt.marked.end < excerpt.text.len() { " …" } else { "" });
+            Excerpt { text, ..excerpt }
+        });
+        Some(self.place(key.start, excerpt.filter(|excerpt| !may_hold_a_secret(&first_key(&excerpt.text)))))
     }
 
     /// `config.toml:3:10`, where the value stands.
-    pub fn place_of_value(&self, path: &[String]) -> Option<String> {
-        self.spots.get(path).map(|spot| self.place(spot.value))
+    pub fn place_of_value(&self, path: &[String]) -> Option<Place> {
+        let value = self.spots.get(path)?.value.clone();
+        let excerpt = if may_hold_a_secret(path) { None } else { self.excerpt(value.clone()) };
+        Some(self.place(value.start, excerpt))
     }
 
     /// The file's name as it was given.
@@ -52,9 +62,32 @@ impl File {
         &self.name
     }
 
-    fn place(&self, (line, column): (usize, usize)) -> String {
-        format!("{}:{line}:{column}", self.name)
+    fn place(&self, offset: usize, excerpt: Option<Excerpt>) -> Place {
+        let (line, column) = line_and_column(&self.text.as_bytes()[..offset.min(self.text.len())]);
+        Place::in_file(format!("{}:{line}:{column}", self.name), excerpt)
     }
+
+    /// The line where this begins, and as much of it as stands there.
+    fn excerpt(&self, span: Range<usize>) -> Option<Excerpt> {
+        let before = self.text.get(..span.start)?;
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let text = self.text[start..].lines().next()?.to_owned();
+        let marked = span.start - start..(span.end - start).min(text.len());
+        Some(Excerpt { file: self.name.clone(), line: before.matches('\n').count() + 1, text, marked })
+    }
+
+    /// What is wrong with the text itself at this place.
+    fn problem(&self, span: Option<Range<usize>>, message: String) -> Problem {
+        let span = span.unwrap_or(0..0);
+        let excerpt = self.excerpt(span.clone()).filter(|excerpt| !may_hold_a_secret(&first_key(&excerpt.text)));
+        Problem::new(self.place(span.start, excerpt), message)
+    }
+}
+
+/// The key that a line begins with, as far as that can be told without reading TOML: its parts.
+fn first_key(line: &str) -> Vec<String> {
+    let key = line.split('=').next().unwrap_or_default();
+    key.split(['.', '[', ']']).map(|part| part.trim_matches([' ', '\t', '"', '\'']).to_owned()).collect()
 }
 
 /// Reads the file that was named, which must exist, or else the usual one, which need not.
@@ -69,35 +102,30 @@ pub(super) fn read(named: Option<&Path>, working_directory: &Path) -> Result<Opt
         }
         Err(error) => return Err(Problem::new(USUAL_NAME, format!("it can't be read: {error}"))),
     };
-    let file =
-        File { name: name.display().to_string(), folder: path.parent().unwrap_or(working_directory).to_owned(), spots: BTreeMap::new() };
     let text = String::from_utf8(bytes).map_err(|error| {
         let (line, column) = line_and_column(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
-        Problem::new(file.place((line, column)), "this isn't UTF-8 text")
+        Problem::new(format!("{}:{line}:{column}", name.display()), "this isn't UTF-8 text")
     })?;
-    parse(file, &text).map(Some)
+    let folder = path.parent().unwrap_or(working_directory).to_owned();
+    parse(File { name: name.display().to_string(), folder, text, spots: BTreeMap::new() }).map(Some)
 }
 
-fn parse(mut file: File, text: &str) -> Result<Layer, Problem> {
-    let document = Document::parse(text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start);
-        Problem::new(file.place(spot(text, start)), format!("this isn't TOML: {}", error.message()))
-    })?;
-    let mut reader = Reader { text, spots: BTreeMap::new() };
-    let table = reader.table(document.as_table(), &mut Vec::new()).map_err(|DateFound(span)| {
-        let start = span.map_or(0, |span| span.start);
-        Problem::new(file.place(spot(text, start)), "this is a date, which no key takes; text stands in quotes")
-    })?;
+fn parse(mut file: File) -> Result<Layer, Problem> {
+    let document =
+        Document::parse(file.text.as_str()).map_err(|error| file.problem(error.span(), format!("this isn't TOML: {}", error.message())))?;
+    let mut reader = Reader { spots: BTreeMap::new() };
+    let table = reader
+        .table(document.as_table(), &mut Vec::new())
+        .map_err(|DateFound(span)| file.problem(span, "this is a date, which no key takes; text stands in quotes".to_owned()))?;
     file.spots = reader.spots;
     Ok(Layer::new(Origin::File(file), table))
 }
 
-struct Reader<'a> {
-    text: &'a str,
+struct Reader {
     spots: BTreeMap<Vec<String>, Spot>,
 }
 
-impl Reader<'_> {
+impl Reader {
     fn table(&mut self, table: &dyn TableLike, path: &mut Vec<String>) -> Result<Dict, DateFound> {
         let mut values = Dict::new();
         for (name, item) in table.iter() {
@@ -131,14 +159,9 @@ impl Reader<'_> {
 
     fn note(&mut self, path: &[String], key: Option<Range<usize>>, value: Option<Range<usize>>) {
         // Tables that only dotted keys or the headers below them imply have no span of their own.
-        let (key, value) = (key.map(|span| span.start), value.map(|span| span.start));
-        let (Some(key), Some(value)) = (key.or(value), value.or(key)) else { return };
-        self.spots.insert(path.to_vec(), Spot { key: spot(self.text, key), value: spot(self.text, value) });
+        let (Some(key), Some(value)) = (key.clone().or(value.clone()), value.or(key)) else { return };
+        self.spots.insert(path.to_vec(), Spot { key, value });
     }
-}
-
-fn spot(text: &str, offset: usize) -> (usize, usize) {
-    line_and_column(&text.as_bytes()[..offset.min(text.len())])
 }
 
 /// The place right behind these bytes; columns count characters.

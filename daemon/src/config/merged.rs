@@ -9,6 +9,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use super::error::Problem;
 use super::file::File;
+use super::place::Place;
 
 /// Where a value came from.
 #[derive(Debug)]
@@ -36,9 +37,9 @@ impl fmt::Display for Origin {
 
 impl Origin {
     /// Where this source has the value, for a person to find it.
-    pub fn place_of_value(&self, path: &[String]) -> String {
+    pub fn place_of_value(&self, path: &[String]) -> Place {
         let spot = if let Self::File(file) = self { file.place_of_value(path) } else { None };
-        spot.unwrap_or_else(|| self.to_string())
+        spot.unwrap_or_else(|| self.into())
     }
 }
 
@@ -128,25 +129,25 @@ impl Merged {
     }
 
     /// Where the value stands, for a person to find it.
-    pub fn place_of_value(&self, path: &[String], value: &Value) -> String {
+    pub fn place_of_value(&self, path: &[String], value: &Value) -> Place {
         self.place(value, &|file| file.place_of_value(path))
     }
 
     /// Where the key stands, for a person to find it.
-    pub fn place_of_key(&self, path: &[String], value: &Value) -> String {
+    pub fn place_of_key(&self, path: &[String], value: &Value) -> Place {
         self.place(value, &|file| file.place_of_key(path))
     }
 
-    fn place(&self, value: &Value, spot: &dyn Fn(&File) -> Option<String>) -> String {
+    fn place(&self, value: &Value, spot: &dyn Fn(&File) -> Option<Place>) -> Place {
         // A table may have come together from several sources: the place in the file is the most telling one.
         if let Value::Dict(_, table) = value {
             let mut files = self.origins.values().filter_map(|origin| if let Origin::File(file) = origin { Some(file) } else { None });
             let in_file = files.find_map(spot);
-            let from_elsewhere = || table.values().map(|value| self.place(value, &|_| None)).find(|place| place != "default");
-            return in_file.or_else(from_elsewhere).unwrap_or_else(|| Origin::Default.to_string());
+            let from_elsewhere = || table.values().map(|value| self.place(value, &|_| None)).find(|place| !place.is_default());
+            return in_file.or_else(from_elsewhere).unwrap_or_else(|| Origin::Default.into());
         }
         let origin = self.origin(value);
-        if let Origin::File(file) = origin { spot(file) } else { None }.unwrap_or_else(|| origin.to_string())
+        if let Origin::File(file) = origin { spot(file) } else { None }.unwrap_or_else(|| origin.into())
     }
 
     /// Reads a table as a struct. Text from the environment was taken for the number, truth value or list that it looks like; where

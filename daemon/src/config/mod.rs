@@ -6,7 +6,8 @@
 //! - `defaults`, `file`, `environment`: the sources, each as tables of plain values
 //! - `merged`: figment merges them; every value keeps its origin
 //! - `check`, `server`, `keys`, `listen`, `words`, `log`, `diagnostics`, `engine_tables`, `aliases`, `loading`: from plain values to [`Settings`]
-//! - `explain`, `error`, `report`, `notation`: mistakes and values in the words of the configuration
+//! - `explain`, `error`, `place`, `report`, `notation`: mistakes and values in the words of the configuration
+//! - `drawn`: mistakes on a terminal
 //!
 //! An engine's table is read by the backend it names ([`Engines::prepare`]), so nothing here knows a backend's keys.
 
@@ -14,6 +15,7 @@ mod aliases;
 mod check;
 mod defaults;
 mod diagnostics;
+mod drawn;
 mod engine_tables;
 mod environment;
 mod error;
@@ -25,6 +27,7 @@ mod loading;
 mod log;
 mod merged;
 mod notation;
+mod place;
 mod report;
 mod server;
 mod settings;

@@ -35,9 +35,17 @@ pub(super) fn shown(path: &[String], value: &Value) -> String {
 
 /// Whether a key's name, or that of the table of secrets that it stands in, says so.
 fn is_secret(path: &[String]) -> bool {
+    path.iter().rev().take(2).any(|part| names_a_secret(part))
+}
+
+/// Whether a line with a value of this path may hold a secret.
+pub(super) fn may_hold_a_secret(path: &[String]) -> bool {
+    path.iter().any(|part| names_a_secret(part))
+}
+
+fn names_a_secret(part: &str) -> bool {
     const SECRETS: [&str; 5] = ["key", "keys", "token", "secret", "password"];
-    let says_so = |part: &String| SECRETS.iter().any(|word| part == word || part.ends_with(&format!("_{word}")));
-    path.iter().rev().take(2).any(says_so)
+    SECRETS.iter().any(|word| part == *word || part.ends_with(&format!("_{word}")))
 }
 
 /// Whether there is nothing to hide.

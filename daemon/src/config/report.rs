@@ -44,7 +44,7 @@ impl Report {
                 path.pop();
             }
         } else {
-            let entry = Entry { key: key_path(path), value: shown(path, value), origin: merged.place_of_value(path, value) };
+            let entry = Entry { key: key_path(path), value: shown(path, value), origin: merged.place_of_value(path, value).into_parts().0 };
             self.entries.push(entry);
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use figment::value::Dict;
 use minivault_engines::Opening;
 use minivault_engines::registry::Prepared;
 
@@ -135,6 +136,8 @@ pub struct EngineSettings {
     pub prepared: Prepared,
     /// What the backend is told besides.
     pub opening: Opening,
+    /// The table that all of it was read from.
+    pub table: Dict,
 }
 
 impl fmt::Debug for EngineSettings {

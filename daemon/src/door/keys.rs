@@ -30,14 +30,14 @@ pub struct Secret(blake3::Hash);
 #[derive(Debug, Clone)]
 pub struct Name(pub Arc<str>);
 
-/// All keys.
-#[derive(Debug)]
-pub struct Keyring(Vec<Held>);
+/// All keys. Clones count their requests together.
+#[derive(Debug, Clone)]
+pub struct Keyring(Vec<Arc<Held>>);
 
 #[derive(Debug)]
 struct Held {
+    key: Key,
     name: Arc<str>,
-    secret: Secret,
     meter: Meter,
 }
 
@@ -58,8 +58,14 @@ impl fmt::Debug for Secret {
 impl Keyring {
     /// These keys.
     pub fn new(keys: Vec<Key>) -> Self {
-        let held = |Key { name, secret, limits }| Held { name: name.into(), secret, meter: Meter::new(limits) };
-        Self(keys.into_iter().map(held).collect())
+        Self(keys.into_iter().map(|key| Arc::new(Held::new(key))).collect())
+    }
+
+    /// These keys, in place of the ones before: of those that stay as they are, requests count on.
+    #[must_use]
+    pub fn renewed(&self, keys: Vec<Key>) -> Self {
+        let known = |key: &Key| self.0.iter().find(|held| held.key == *key).cloned();
+        Self(keys.into_iter().map(|key| known(&key).unwrap_or_else(|| Arc::new(Held::new(key)))).collect())
     }
 
     /// Whether nobody needs one.
@@ -88,7 +94,13 @@ impl Keyring {
 
     /// Looks at all of them whichever it is; comparing two hashes takes the same time wherever they differ.
     fn find(&self, secret: Secret) -> Option<&Held> {
-        self.0.iter().fold(None, |found, held| if held.secret == secret { Some(held) } else { found })
+        self.0.iter().fold(None, |found, held| if held.key.secret == secret { Some(&**held) } else { found })
+    }
+}
+
+impl Held {
+    fn new(key: Key) -> Self {
+        Self { name: key.name.as_str().into(), meter: Meter::new(key.limits), key }
     }
 }
 

@@ -61,6 +61,12 @@ impl Door {
         }
     }
 
+    /// The same door for other keys.
+    #[must_use]
+    pub fn opened_by(self, keys: Keyring) -> Self {
+        Self { keys, ..self }
+    }
+
     /// Puts it before these routes, on every method and path.
     pub fn before(self, routes: Router) -> Router {
         let cors = self.origins.cors();

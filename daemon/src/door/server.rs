@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
 use futures_util::{Stream, StreamExt, stream};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tower::{ServiceExt, service_fn};
 
 use super::connection::Arrival;
 use super::headers;
@@ -42,8 +44,11 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// How far beyond its limits a request's headers are still read, so that it can be told of them.
 const READ_FURTHER: usize = 2;
 
+/// The routes as they are at the moment: each request gets those of its own beginning.
+pub type Routes = watch::Receiver<Router>;
+
 /// Serves until told to stop.
-pub async fn serve(listeners: Vec<Listener>, routes: Router, terms: Terms, stop: impl Future<Output = ()>) -> Ending {
+pub async fn serve(listeners: Vec<Listener>, routes: Routes, terms: Terms, stop: impl Future<Output = ()>) -> Ending {
     let mut connections = JoinSet::new();
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(terms.connections));
@@ -54,6 +59,10 @@ pub async fn serve(listeners: Vec<Listener>, routes: Router, terms: Terms, stop:
         .max_header_size(terms.headers.bytes * READ_FURTHER)
         // Some clients look for headers as they have always been written.
         .title_case_headers(true);
+    let service = service_fn(move |request: Request<_>| {
+        let current = routes.borrow().clone();
+        current.oneshot(request)
+    });
     let mut arrivals = stream::select_all(listeners.into_iter().map(|listener| Box::pin(arrivals(listener))));
     tokio::pin!(stop);
     loop {
@@ -67,7 +76,7 @@ pub async fn serve(listeners: Vec<Listener>, routes: Router, terms: Terms, stop:
             Some(_) = connections.join_next() => {}
             (place, Some(accepted)) = next => match accepted {
                 Ok(arrival) => {
-                    let (http, service, watcher) = (http.clone(), TowerToHyperService::new(routes.clone()), graceful.watcher());
+                    let (http, service, watcher) = (http.clone(), TowerToHyperService::new(service.clone()), graceful.watcher());
                     connections.spawn(async move {
                         let _place = place;
                         let connection = match arrival.ready(terms.head, terms.write).await {

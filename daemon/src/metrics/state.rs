@@ -41,8 +41,8 @@ impl Scraped {
     /// Each engine that is loaded, by name, and how it is.
     fn loaded(&self) -> Vec<(String, Health)> {
         let entrants = self.engines.entrants();
-        let loaded = entrants.into_iter().filter_map(|entrant| match entrant.phase {
-            Phase::Ready(engine) => Some((entrant.name.to_owned(), engine.health())),
+        let loaded = entrants.iter().filter_map(|entrant| match &entrant.phase {
+            Phase::Ready(engine) => Some((entrant.name().to_owned(), engine.health())),
             _ => None,
         });
         loaded.collect()

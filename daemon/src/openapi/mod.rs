@@ -22,7 +22,8 @@ use utoipa::{IntoResponses, OpenApi};
 use crate::door::OPEN;
 use crate::routes;
 use refusals::{
-    AT_THE_DOOR, FAILED, FORBIDDEN, UNANSWERED, UNKNOWN, UNLOGGED, UNOPENED, UNREADABLE, UNREADABLE_QUERY, WITH_KEYS, add, responses,
+    AT_THE_DOOR, FAILED, FORBIDDEN, MISCONFIGURED, UNANSWERED, UNKNOWN, UNLOGGED, UNOPENED, UNREADABLE, UNREADABLE_QUERY, WITH_KEYS, add,
+    responses,
 };
 
 /// The document; it never changes while the daemon runs.
@@ -96,6 +97,9 @@ pub(crate) enum Logged {}
 /// What a question about an engine may be refused with: it isn't there yet.
 pub(crate) enum Opening {}
 
+/// What reading the configuration anew may be refused with.
+pub(crate) enum Reloading {}
+
 /// What a request to an engine may be refused with.
 pub(crate) enum Asking {}
 
@@ -120,6 +124,12 @@ impl IntoResponses for Logged {
 impl IntoResponses for Found {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         responses(&[UNKNOWN])
+    }
+}
+
+impl IntoResponses for Reloading {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        responses(&[MISCONFIGURED])
     }
 }
 

@@ -109,6 +109,19 @@ pub(super) const UNREADABLE: &[Refusal] = &[
     },
 ];
 
+pub(super) const MISCONFIGURED: &[Refusal] = &[
+    Refusal {
+        status: 409,
+        description: "The configuration can't be used as it is written now; the one that was read before still counts",
+        examples: &[example("configuration_invalid", "config.toml:12:1: [server] has no key `lisen`; did you mean `listen`?", None)],
+    },
+    Refusal {
+        status: 503,
+        description: "Not now: the model is loading, or the daemon is shutting down",
+        examples: &[example("loading", "model `smollm2` is still loading", None), example("draining", "the daemon is shutting down", None)],
+    },
+];
+
 pub(super) const UNREADABLE_QUERY: &[Refusal] = &[Refusal {
     status: 400,
     description: "A parameter that isn't known, or a value that isn't right",

@@ -1,5 +1,6 @@
 //! The routes: what each answers, and what all of them share.
 
+mod admin;
 mod interactions;
 mod llama_server;
 mod models;
@@ -20,14 +21,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use minivault_engines::GenerateRequest;
 use minivault_journal::Journal;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::body::Pace;
-use crate::config::GenerationSettings;
+use crate::config::{GenerationSettings, ServerSettings};
 use crate::door::Door;
 use crate::engine_table::EngineTable;
 use crate::error::ApiError;
@@ -37,6 +38,7 @@ use crate::metrics::Metrics;
 use crate::observation::observe;
 use crate::openapi;
 use crate::patience::{Deadlines, Patience};
+use crate::reload::Reload;
 
 /// Requests that read the log at once; a search through a long one keeps a core busy.
 const READERS: usize = 2;
@@ -67,7 +69,9 @@ pub struct Shared {
     pub started: i64,
     /// What `/metrics` tells.
     pub metrics: Arc<Metrics>,
-    draining: AtomicBool,
+    /// Reads the configuration anew.
+    reloads: mpsc::Sender<Reload>,
+    draining: Arc<AtomicBool>,
     ending: watch::Sender<bool>,
 }
 
@@ -95,6 +99,21 @@ pub struct Tells {
     pub verbose: bool,
 }
 
+impl Limits {
+    /// As configured.
+    pub(crate) fn of(server: &ServerSettings) -> Self {
+        let &ServerSettings { body_limit, max_prompt_bytes, pace, max_answer_tokens, deadlines, .. } = server;
+        Self { body: body_limit, prompt: max_prompt_bytes, pace, answer_tokens: max_answer_tokens, deadlines }
+    }
+}
+
+impl Tells {
+    /// As configured.
+    pub(crate) fn of(server: &ServerSettings) -> Self {
+        Self { slots: server.slots, verbose: server.verbose }
+    }
+}
+
 impl std::ops::Deref for App {
     type Target = Shared;
 
@@ -106,25 +125,52 @@ impl std::ops::Deref for App {
 impl App {
     /// All that the routes need.
     pub fn new(engines: Arc<EngineTable>, journal: Arc<Journal>, generation: GenerationSettings, limits: Limits) -> Self {
-        let started = jiff::Timestamp::now().as_second();
-        let readers = Arc::new(Semaphore::new(READERS));
-        let tells = Tells { slots: true, verbose: false };
-        let (allow_log_off, page, ending) = (false, true, watch::Sender::new(false));
-        let (draining, metrics) = (AtomicBool::new(false), Arc::new(Metrics::new(&engines, &journal)));
         Self(Arc::new(Shared {
-            engines,
-            journal,
             generation,
             limits,
-            readers,
-            allow_log_off,
-            tells,
-            page,
-            started,
-            metrics,
-            draining,
-            ending,
+            readers: Arc::new(Semaphore::new(READERS)),
+            allow_log_off: false,
+            tells: Tells { slots: true, verbose: false },
+            page: true,
+            started: jiff::Timestamp::now().as_second(),
+            metrics: Arc::new(Metrics::new(&engines, &journal)),
+            // Nobody listens there.
+            reloads: mpsc::channel(1).0,
+            draining: Arc::new(AtomicBool::new(false)),
+            ending: watch::Sender::new(false),
+            engines,
+            journal,
         }))
+    }
+
+    /// The same daemon with other defaults and limits, for requests that begin from now on.
+    #[must_use]
+    pub fn renewed(&self, generation: GenerationSettings, limits: Limits) -> Self {
+        let Shared { engines, journal, readers, metrics, reloads, draining, ending, .. } = &*self.0;
+        Self(Arc::new(Shared {
+            generation,
+            limits,
+            allow_log_off: self.allow_log_off,
+            tells: self.tells,
+            page: self.page,
+            started: self.started,
+            engines: engines.clone(),
+            journal: journal.clone(),
+            readers: readers.clone(),
+            metrics: metrics.clone(),
+            reloads: reloads.clone(),
+            draining: draining.clone(),
+            ending: ending.clone(),
+        }))
+    }
+
+    /// Whoever reads the configuration anew; before anybody else has it.
+    #[must_use]
+    pub(crate) fn reloaded_by(mut self, reloads: mpsc::Sender<Reload>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.reloads = reloads;
+        }
+        self
     }
 
     /// Whether requests may ask to be left out of the log; before anybody else has it.
@@ -225,6 +271,7 @@ pub(crate) fn documented() -> OpenApiRouter<App> {
         .routes(routes!(status::health))
         .routes(routes!(status::ready))
         .routes(routes!(status::metrics))
+        .routes(routes!(admin::reload))
         .routes(routes!(openapi::document))
 }
 

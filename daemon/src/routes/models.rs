@@ -28,24 +28,24 @@ pub(super) async fn list(State(app): State<App>) -> Json<ModelList> {
 pub(super) async fn retrieve(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Model>, ApiError> {
     let name = app.engines.resolve(Some(&id))?;
     let entrants = app.engines.entrants();
-    let entrant = entrants.iter().find(|entrant| entrant.name == name);
+    let entrant = entrants.iter().find(|entrant| entrant.name() == name);
     entrant.map(|entrant| Json(model(&app, entrant))).ok_or_else(ApiError::internal)
 }
 
-fn model(app: &App, entrant: &Entrant<'_>) -> Model {
+fn model(app: &App, entrant: &Entrant) -> Model {
     Model {
-        id: entrant.name.to_owned(),
+        id: entrant.name().to_owned(),
         object: "model".into(),
         created: app.started,
         owned_by: "minivault".into(),
-        aliases: app.engines.names_of(entrant.name),
-        tags: entrant.tags.to_vec(),
-        minivault: Some(details(entrant, entrant.name == app.engines.default_name())),
+        aliases: app.engines.names_of(entrant.name()),
+        tags: entrant.tags().to_vec(),
+        minivault: Some(details(entrant, entrant.name() == app.engines.default_name())),
     }
 }
 
-fn details(entrant: &Entrant<'_>, default: bool) -> ModelDetails {
-    let mut details = ModelDetails { default, backend: entrant.backend.to_owned(), ..ModelDetails::default() };
+fn details(entrant: &Entrant, default: bool) -> ModelDetails {
+    let mut details = ModelDetails { default, backend: entrant.backend().to_owned(), ..ModelDetails::default() };
     match &entrant.phase {
         Phase::Idle => details.state = "idle".into(),
         Phase::Loading => details.state = "loading".into(),

@@ -30,8 +30,7 @@ pub(super) async fn health() -> Json<HealthAnswer> {
     )
 )]
 pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<ReadyAnswer>) {
-    let mut answer =
-        ReadyAnswer { status: "loading".into(), engine: app.engines.default_name().to_owned(), answered_by: None, reason: None };
+    let mut answer = ReadyAnswer { status: "loading".into(), engine: app.engines.default_name(), answered_by: None, reason: None };
     match app.engines.default_phase() {
         _ if app.is_draining() => answer.status = "draining".into(),
         // One that loads when it is asked answers then.

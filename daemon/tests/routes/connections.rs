@@ -20,7 +20,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::support::{Daemon, PATIENCE, limits, server_settings};
 
@@ -29,7 +29,7 @@ async fn listening(routes: Router, settings: &ServerSettings) -> String {
     let listener = Listener::bind(&Listen::Tcp("127.0.0.1:0".into())).await.unwrap();
     let listener = listener.with_tls(settings.tls.as_ref().map(|files| Tls::new(files).unwrap()));
     let Listen::Tcp(address) = listener.address() else { panic!("it is TCP") };
-    tokio::spawn(serve(vec![listener], routes, settings.terms, pending()));
+    tokio::spawn(serve(vec![listener], watch::channel(routes).1, settings.terms, pending()));
     address
 }
 
@@ -195,7 +195,7 @@ fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
-/// The files were made by: openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500 -subj /CN=localhost
+/// The files, and the renewed ones, were made by: openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500 -subj /CN=localhost
 /// -addext "subjectAltName=DNS:localhost,IP:127.0.0.1" -addext basicConstraints=critical,CA:FALSE -keyout localhost.key -out localhost.crt
 fn with_tls() -> ServerSettings {
     ServerSettings { tls: Some(TlsFiles { cert: data("localhost.crt"), key: data("localhost.key") }), ..server_settings() }
@@ -206,18 +206,45 @@ async fn with_a_certificate_connections_are_encrypted() {
     let mut settings = with_tls();
     settings.terms.head = Duration::from_millis(300);
     let address = listening(health(), &settings).await;
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(data("localhost.crt")).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth()));
-    let name = ServerName::try_from("localhost").unwrap();
-    let stream = connector.connect(name, connect(&address).await).await.unwrap();
+    let stream = greet(&address, "localhost.crt").await.unwrap();
     let answer = ask(stream, HEALTH).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
     // Who speaks something else, or nothing, is hung up on.
     assert!(!ask(connect(&address).await, HEALTH).await.starts_with("HTTP/1.1 200"));
     rest(connect(&address).await).await;
+}
+
+/// A connection over TLS to a server of which only this certificate is believed.
+async fn greet(address: &str, certificate: &str) -> std::io::Result<impl AsyncRead + AsyncWrite + Unpin> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(data(certificate)).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth()));
+    connector.connect(ServerName::try_from("localhost").unwrap(), connect(address).await).await
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_to_who_comes_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = TlsFiles { cert: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+    let put = |name: &str| {
+        std::fs::copy(data(&format!("{name}.crt")), &files.cert).unwrap();
+        std::fs::copy(data(&format!("{name}.key")), &files.key).unwrap();
+    };
+    put("localhost");
+    let tls = Tls::new(&files).unwrap();
+    let listener = Listener::bind(&Listen::Tcp("127.0.0.1:0".into())).await.unwrap().with_tls(Some(tls.clone()));
+    let Listen::Tcp(address) = listener.address() else { panic!("it is TCP") };
+    tokio::spawn(serve(vec![listener], watch::channel(health()).1, server_settings().terms, pending()));
+    greet(&address, "localhost.crt").await.unwrap();
+    std::fs::write(&files.key, "no key").unwrap();
+    tls.renew().unwrap_err();
+    greet(&address, "localhost.crt").await.unwrap();
+    put("renewed");
+    tls.renew().unwrap();
+    greet(&address, "renewed.crt").await.unwrap();
+    assert!(greet(&address, "localhost.crt").await.is_err());
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod native;
 mod ollama;
 mod page;
 mod refusals;
+mod renewal;
 mod replay;
 mod reports;
 mod strangers;

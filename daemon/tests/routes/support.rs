@@ -241,6 +241,7 @@ pub fn settings_with(engines: &Engines, backend: &str, name: &str, table: &Value
         load_timeout: PATIENCE,
         prepared: engines.prepare(backend, &table).unwrap().unwrap(),
         opening: Opening { name: name.into(), ..Opening::default() },
+        table: Default::default(),
     }
 }
 

@@ -12,7 +12,7 @@ use minivault_engines::testkit::{Gate, Script};
 use minivault_engines::{Engines, GenerateRequest, MaxTokens, Sampling};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::support::{Daemon, Engine, events_of, server_settings, settings_with};
@@ -35,7 +35,7 @@ impl Listening {
         let router = daemon.router.clone();
         let task = tokio::spawn(async move {
             let stop = async { drop(stopped.await) };
-            serve(vec![listener], router, server_settings().terms, stop).await.cut_off().await;
+            serve(vec![listener], watch::channel(router).1, server_settings().terms, stop).await.cut_off().await;
         });
         Self { daemon, url, stop: Some(stop), task }
     }

@@ -1,4 +1,4 @@
-//! `/health` and `/ready`.
+//! `/health`, `/ready` and `/admin/reload`.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,4 +26,14 @@ pub struct ReadyAnswer {
     /// Why it is not ready, or why another engine answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// `/admin/reload`: what reading the configuration anew has changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReloadAnswer {
+    /// Keys of the configuration whose new values count from now on.
+    pub changed: Vec<String>,
+    /// Keys whose new values will count when the daemon is started again.
+    pub needs_restart: Vec<String>,
 }

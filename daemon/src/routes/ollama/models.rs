@@ -29,13 +29,13 @@ pub(super) async fn ps(State(app): State<App>) -> Json<Models> {
 pub(super) async fn show(State(app): State<App>, Body(body): Body<ShowBody>) -> Result<Json<ShowAnswer>, Refused> {
     let name = app.engines.resolve(Some(engine_of(&app, &body.model)))?;
     let entrants = app.engines.entrants();
-    let entrant = entrants.iter().find(|entrant| entrant.name == name).ok_or_else(ApiError::internal)?;
-    let mut model_info = Map::from_iter([("general.architecture".to_owned(), entrant.backend.into())]);
+    let entrant = entrants.iter().find(|entrant| entrant.name() == name).ok_or_else(ApiError::internal)?;
+    let mut model_info = Map::from_iter([("general.architecture".to_owned(), entrant.backend().into())]);
     let mut capabilities = vec!["completion".to_owned()];
     if let Some(info) = info(entrant) {
         model_info.insert("general.basename".into(), info.model.clone().into());
         if info.context_length > 0 {
-            model_info.insert(format!("{}.context_length", entrant.backend), info.context_length.into());
+            model_info.insert(format!("{}.context_length", entrant.backend()), info.context_length.into());
         }
         capabilities.extend(info.capabilities.embeddings.then(|| "embedding".to_owned()));
     }
@@ -49,9 +49,9 @@ pub(super) async fn version() -> Json<VersionAnswer> {
     Json(VersionAnswer { version: env!("CARGO_PKG_VERSION").into() })
 }
 
-fn model(app: &App, entrant: &Entrant<'_>) -> Model {
-    let (name, info) = (format!("{}{LATEST}", entrant.name), info(entrant));
-    let mut details = Details { format: entrant.backend.to_owned(), ..Details::default() };
+fn model(app: &App, entrant: &Entrant) -> Model {
+    let (name, info) = (format!("{}{LATEST}", entrant.name()), info(entrant));
+    let mut details = Details { format: entrant.backend().to_owned(), ..Details::default() };
     if let Some(info) = &info {
         details.family.clone_from(&info.model);
         details.families = vec![info.model.clone()];
@@ -68,7 +68,7 @@ fn model(app: &App, entrant: &Entrant<'_>) -> Model {
 }
 
 /// What an engine says of itself, once it is loaded.
-fn info(entrant: &Entrant<'_>) -> Option<Arc<EngineInfo>> {
+fn info(entrant: &Entrant) -> Option<Arc<EngineInfo>> {
     match &entrant.phase {
         Phase::Ready(engine) | Phase::Replaced { by: engine, .. } => Some(engine.info()),
         _ => None,

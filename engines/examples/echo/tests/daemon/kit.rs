@@ -31,8 +31,7 @@ impl Daemon {
     /// The same, with more said of its process.
     pub fn start_as(configuration: &str, change: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let configuration = format!("{configuration}\n[engines.parrot]\nbackend = \"echo\"\nslots = 2\nqueue = 4\npace = 5\n");
-        std::fs::write(folder.path().join("config.toml"), configuration).unwrap();
+        configure(folder.path(), configuration);
         let mut command = command(folder.path(), &["--listen", "127.0.0.1:0"]);
         change(&mut command);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -136,6 +135,12 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Writes a configuration with one engine, the parrot, into this folder.
+pub fn configure(folder: &Path, configuration: &str) {
+    let configuration = format!("{configuration}\n[engines.parrot]\nbackend = \"echo\"\nslots = 2\nqueue = 4\npace = 5\n");
+    std::fs::write(folder.join("config.toml"), configuration).unwrap();
 }
 
 pub fn command(folder: &Path, arguments: &[&str]) -> Command {

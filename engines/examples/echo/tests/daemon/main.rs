@@ -7,6 +7,7 @@ mod documents;
 mod isolated;
 mod kit;
 mod manners;
+mod reload;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
