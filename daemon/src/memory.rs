@@ -1,4 +1,4 @@
-//! How much memory this process takes, and how much the machine has, where the operating system tells it in files.
+//! How much memory this process takes, where the operating system tells it in files.
 
 use std::fs;
 
@@ -18,11 +18,4 @@ pub(crate) fn resident_with_children() -> Option<u64> {
 fn resident_of(process: &str) -> Option<u64> {
     let pages: u64 = fs::read_to_string(format!("/proc/{process}/statm")).ok()?.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
-}
-
-/// Bytes that can be had without swapping.
-pub(crate) fn available() -> Option<u64> {
-    let told = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = told.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()? * 1024)
 }

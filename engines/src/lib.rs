@@ -11,6 +11,7 @@
 //! - [`local`]: admission, the engine's thread, continuous batching
 //! - `isolated`: engines in a process of their own (Unix)
 //! - [`meter`]: what an engine's steps have been
+//! - [`memory`]: whether a model fits
 //! - [`threads`], [`turn`]: how many threads compute, and whose turn it is
 //! - [`decoding`]: sampling, stop strings, whole characters, answers of a given form
 //! - [`chat`]: conversations, chat templates, calls of tools
@@ -39,6 +40,7 @@ pub mod isolated;
 pub mod llama;
 pub mod local;
 mod lock;
+pub mod memory;
 pub mod meter;
 pub mod model;
 pub mod registry;

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use super::Finding;
 use crate::config::{Listen, LogSettings};
-use crate::memory;
 
 /// Bytes that should be free for the log, at least.
 const LITTLE_ROOM: u64 = 1 << 30;
@@ -44,7 +43,7 @@ fn features() -> String {
 }
 
 pub(super) fn memory() -> Finding {
-    match memory::available() {
+    match minivault_engines::memory::available() {
         Some(bytes) if bytes < LITTLE_MEMORY => Finding::poor(
             "memory",
             format!("{} MiB available", bytes >> 20),

@@ -20,6 +20,7 @@ use crate::checkpoint::{Checkpoint, Fingerprint, TensorFile};
 use crate::error::{EngineError, Result};
 use crate::gguf::Gguf;
 use crate::local::Serve;
+use crate::memory;
 use crate::model::{Limits, Model, ModelLoader, Vocabulary};
 use crate::text_engine::{Capabilities, Computation, Determinism, EngineInfo};
 use crate::threads::available;
@@ -85,6 +86,7 @@ impl CandleLoader {
         let context = self.config.context_of(architecture.context)?;
         let load = || {
             let paths = checkpoint.weights()?;
+            self.check_memory(&paths)?;
             let (vocabulary, read) = checkpoint.vocabulary(architecture.vocabulary, architecture.end_tokens.clone())?;
             fingerprint.include(&read);
             fingerprint.include(&Fingerprint::of_files(&paths)?);
@@ -116,6 +118,7 @@ impl CandleLoader {
         };
         let (mut file, content, header, vocabulary) = open().map_err(|reason| self.unusable(&reason))?;
         let context = self.config.context_of(header.context)?;
+        self.check_memory(std::slice::from_ref(&self.path)).map_err(|reason| self.unusable(&reason))?;
         let network = if requantise::is_needed(&content) {
             requantise::requantised(content, &mut file)
                 .and_then(|(content, mut bytes)| ModelWeights::from_gguf(content, &mut bytes, &Device::Cpu))
@@ -134,6 +137,12 @@ impl CandleLoader {
             fingerprint,
             model,
         })
+    }
+
+    /// Weights take what their files do at least; caches grow with what is in them.
+    fn check_memory(&self, files: &[PathBuf]) -> Result<(), String> {
+        let bytes = files.iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
+        memory::check(bytes, "a model of fewer or smaller weights needs less")
     }
 
     fn unusable(&self, reason: &str) -> EngineError {

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Gpt2Config;
 use super::architecture::Architecture;
 use super::kernels::Isa;
 use super::kernels::Team;
@@ -11,9 +10,11 @@ use super::model::Gpt2Model;
 use super::network::{Forward, Network};
 use super::plain::PlainNetwork;
 use super::weights::Weights;
+use super::{Dtype, Gpt2Config};
 use crate::checkpoint::{Checkpoint, Fingerprint};
 use crate::error::{EngineError, Result};
 use crate::local::Serve;
+use crate::memory;
 use crate::model::{ModelLoader, Vocabulary};
 use crate::text_engine::{Capabilities, Computation, Determinism, EngineInfo};
 
@@ -119,6 +120,8 @@ impl Gpt2Loader {
 
     fn network(&self, architecture: &Architecture, paths: &[PathBuf], arithmetic: Arithmetic) -> Result<Box<dyn Forward>, String> {
         let weights = Weights::open(&self.folder, architecture, paths)?;
+        let dtype = if arithmetic == Arithmetic::Plain { Dtype::F32 } else { self.config.dtype };
+        memory::check(dtype.bytes(weights.value_count()), "a smaller `dtype` needs less")?;
         let network: candle_core::Result<Box<dyn Forward>> = match arithmetic {
             Arithmetic::Kernels => {
                 let team = Team::new(self.config.threads.count());

@@ -83,6 +83,16 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// Bytes of so many values.
+    fn bytes(self, values: u64) -> u64 {
+        match self {
+            Self::F32 => values * 4,
+            Self::Bf16 => values * 2,
+            // Scales of two bytes among them.
+            Self::Q8 => values + values / 32 * 2,
+        }
+    }
+
     /// As the configuration says it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -53,6 +53,11 @@ impl Weights {
         Ok(weights)
     }
 
+    /// Values of all tensors together.
+    pub(super) fn value_count(&self) -> u64 {
+        self.tensors.values().map(|(_, entry)| entry.shape.iter().product::<usize>() as u64).sum()
+    }
+
     fn add(&mut self, file: TensorFile, wanted: &BTreeMap<String, Vec<usize>>, layers: usize) -> Result<(), String> {
         for (published, entry) in file.tensors() {
             let name = published.strip_prefix("transformer.").unwrap_or(published);

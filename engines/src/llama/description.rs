@@ -16,6 +16,9 @@ const MAX_EXPERTS: u32 = 1024;
 const NOT_TEXT: [&str; 2] = ["clip", "wavtokenizer-dec"];
 /// Architectures without attention, so without heads.
 const RECURRENT: [&str; 3] = ["mamba", "rwkv", "arwkv"];
+/// Keys of models some of whose layers keep less than all keys and values.
+const KEEP_LESS: [&str; 5] =
+    ["attention.sliding_window", "attention.kv_lora_rank", "attention.shared_kv_layers", "full_attention_interval", "ssm.state_size"];
 /// Kinds of vocabulary of models that write text and whose tokenizers return an error rather than end the process.
 const TOKENIZERS: [&str; 3] = ["llama", "gpt2", "gemma4"];
 /// Ways to scale positions; any other one is an assertion in llama.cpp.
@@ -33,6 +36,8 @@ pub struct Description {
     pub name: Option<String>,
     /// Tokens it was trained to see at once.
     pub context_length: usize,
+    /// Keys and values of one token, in all layers: numbers. `None` where layers differ in what they keep.
+    pub cache_width: Option<u64>,
     /// Its vocabulary is SentencePiece's, which spells a blank as `▁` and unknown characters byte by byte.
     pub sentencepiece: bool,
     /// Its chat template, in Jinja.
@@ -62,6 +67,7 @@ impl Description {
         Ok(Self {
             name: keys.text("general.name")?,
             context_length,
+            cache_width: cache_width(&keys, &architecture)?,
             sentencepiece,
             chat_template: keys.text("tokenizer.chat_template")?,
             architecture,
@@ -88,6 +94,24 @@ fn check_layers(keys: &Keys<'_>, architecture: &str) -> Result<usize, String> {
         check_heads(keys, &key, width)?;
     }
     Ok(context as usize)
+}
+
+/// Keys and values of one token, where each layer keeps all of them for all tokens.
+fn cache_width(keys: &Keys<'_>, architecture: &str) -> Result<Option<u64>, String> {
+    let key = |name: &str| format!("{architecture}.{name}");
+    let differs = |name: &&str| keys.gguf.get(&key(name)).is_some();
+    if RECURRENT.iter().any(|recurrent| architecture.starts_with(recurrent)) || KEEP_LESS.iter().any(differs) {
+        return Ok(None);
+    }
+    let any = 1..=i32::MAX as u32;
+    let (blocks, width) = (keys.required_u32(&key("block_count"), any.clone())?, keys.required_u32(&key("embedding_length"), any.clone())?);
+    let heads = keys.integers(&key("attention.head_count"))?;
+    let shared = keys.integers(&key("attention.head_count_kv"))?;
+    let Some(&first) = heads.first().filter(|_| !heads.contains(&0)) else { return Ok(None) };
+    let length = |name: &str| Ok::<_, String>(u64::from(keys.optional_u32(&key(name), any.clone())?.unwrap_or(width / first)));
+    let each = length("attention.key_length")?.saturating_add(length("attention.value_length")?);
+    let layers = (0..blocks as usize).map(|layer| *shared.get(layer).or(shared.first()).unwrap_or(&first));
+    Ok(Some(layers.map(u64::from).sum::<u64>().saturating_mul(each)))
 }
 
 fn check_heads(keys: &Keys<'_>, key: &impl Fn(&str) -> String, width: u32) -> Result<(), String> {
@@ -293,10 +317,20 @@ mod tests {
             architecture: "llama".into(),
             name: Some("Tiny".into()),
             context_length: 64,
+            // Two layers, in each of which two heads have keys and values of 8 numbers.
+            cache_width: Some(2 * 2 * (8 + 8)),
             sentencepiece: false,
             chat_template: Some("{{ messages }}".into()),
         };
         assert_eq!(describe(&sample), Ok(expected));
+    }
+
+    #[test]
+    fn what_a_token_keeps_is_not_told_where_layers_differ() {
+        let width = |key: &str, value| describe(&Sample::model().with(key, value)).unwrap().cache_width;
+        assert_eq!(width("llama.attention.key_length", u32_value(16)), Some(2 * 2 * (16 + 8)));
+        assert_eq!(width("llama.attention.head_count_kv", integers_value(&[1, 4])), Some((1 + 4) * (8 + 8)));
+        assert_eq!(width("llama.attention.sliding_window", u32_value(16)), None);
     }
 
     #[test]

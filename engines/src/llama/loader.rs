@@ -11,14 +11,15 @@ use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::{LogOptions, send_logs_to_tracing};
 use sha2::{Digest, Sha256};
 
-use super::config::LlamaConfig;
+use super::config::{CacheType, LlamaConfig};
 use super::description::Description;
-use super::network::LlamaNetwork;
+use super::network::{CONTEXT_STEP, LlamaNetwork};
 use super::vocabulary::LlamaVocabulary;
 use super::{log, processor};
 use crate::error::{EngineError, Result};
 use crate::gguf::{Gguf, Texts};
 use crate::local::Serve;
+use crate::memory;
 use crate::model::{Model, ModelLoader};
 use crate::text_engine::{Capabilities, Computation, EngineInfo};
 
@@ -54,6 +55,7 @@ impl LlamaLoader {
             description.chat_template.clone_from(&self.chat_template);
         }
         let context = self.config.context_of(description.context_length)?;
+        self.check_memory(&gguf, &description, context)?;
         let model = Arc::new(self.load(backend, &gguf)?);
         let mut network = LlamaNetwork::new(backend, &model, &self.config, context).map_err(|error| self.unusable(&error.to_string()))?;
         let no_spellings = Texts::default();
@@ -64,8 +66,27 @@ impl LlamaLoader {
         work(info, vocabulary, &mut network)
     }
 
+    /// Weights that are read, and the cache, which llama.cpp takes at once for all slots.
+    fn check_memory(&self, gguf: &Gguf, description: &Description, context: usize) -> Result<()> {
+        let weights = if self.is_mapped(gguf) { 0 } else { self.file.metadata().map_or(0, |file| file.len()) };
+        let tokens = context.next_multiple_of(CONTEXT_STEP) as u64 * self.config.slots as u64;
+        let cache = description.cache_width.unwrap_or(0).saturating_mul(tokens);
+        let cache = match self.config.cache_type {
+            CacheType::F16 => cache.saturating_mul(2),
+            // 32 bytes and a scale of two.
+            CacheType::Q8_0 => cache.saturating_add(cache / 16),
+        };
+        let advice = "a shorter `context`, fewer `slots` or `cache_type = \"q8_0\"` need less";
+        memory::check(weights.saturating_add(cache), advice).map_err(|reason| self.unusable(&reason))
+    }
+
+    /// Whether the file's weights stay in the file.
+    fn is_mapped(&self, gguf: &Gguf) -> bool {
+        self.config.mmap && gguf.alignment() >= MAPPED_ALIGNMENT
+    }
+
     fn load(&self, backend: &LlamaBackend, gguf: &Gguf) -> Result<LlamaModel> {
-        let mapped = self.config.mmap && gguf.alignment() >= MAPPED_ALIGNMENT;
+        let mapped = self.is_mapped(gguf);
         let parameters = LlamaModelParams::default().with_use_mmap(mapped);
         let (model, reason) = log::listening(|| LlamaModel::load_from_file(backend, &self.file, &parameters));
         model.map_err(|error| self.unusable(&format!("llama.cpp can't load it: {}", reason.unwrap_or_else(|| error.to_string()))))

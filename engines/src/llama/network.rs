@@ -18,7 +18,7 @@ use crate::model::{Feed, Limits, Logits, Model, Slot};
 use crate::request::TokenId;
 
 /// llama.cpp rounds the tokens of a sequence up to a multiple of this.
-const CONTEXT_STEP: usize = 256;
+pub(super) const CONTEXT_STEP: usize = 256;
 
 /// A llama.cpp context and what is in it.
 pub struct LlamaNetwork<'model> {

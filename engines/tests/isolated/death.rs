@@ -145,6 +145,21 @@ async fn memory_beyond_the_limit_ends_the_process_alone() {
     assert!(engine.generate(asks(&format!("Zwölf{DEVOURS}x"), 5)).await.unwrap().collect().await.is_ok());
 }
 
+#[cfg(feature = "llama-cpp")]
+#[tokio::test]
+async fn what_does_not_fit_is_refused_before_it_is_loaded() {
+    let Some(model) = crate::given("MINIVAULT_TEST_SMOLLM2") else { return };
+    let open = async |slots: usize| {
+        let limited = Isolation { memory_limit: Some(320 << 20), ..isolation() };
+        let table = json!({"model": model, "context": 2048, "slots": slots, "mmap": true});
+        prepared("llama-cpp", &table).isolated(limited).open(&opening()).await
+    };
+    // 30 layers, each with 3 heads of 64 keys and 64 values of two bytes: 45 MiB for 2048 tokens.
+    let refused = open(8).await.err().unwrap().to_string();
+    assert!(refused.contains("it needs at least 360 MiB of memory and 3") && refused.contains("fewer `slots`"), "{refused}");
+    open(1).await.unwrap();
+}
+
 #[tokio::test]
 async fn signals_that_are_meant_for_the_daemon_end_nothing() {
     let engine = fragile().await;
