@@ -116,6 +116,17 @@ impl Arguments {
         let overrides = Overrides { listen: self.listen.clone(), allow_keyless: self.allow_keyless, engine: self.engine.clone() };
         Source::of_process(self.config.clone(), overrides)
     }
+
+    /// A flag that says something of the configuration, if there is one.
+    pub fn first_override(&self) -> Option<&'static str> {
+        let said = [
+            ("--config", self.config.is_some()),
+            ("--listen", !self.listen.is_empty()),
+            ("--allow-keyless", self.allow_keyless),
+            ("--engine", self.engine.is_some()),
+        ];
+        said.into_iter().find_map(|(flag, said)| said.then_some(flag))
+    }
 }
 
 #[cfg(test)]

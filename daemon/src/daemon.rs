@@ -76,7 +76,14 @@ async fn obey(engines: &Engines, arguments: Arguments, inherited: ListenFd) -> a
         Some(Command::Man { folder }) => {
             return manuals::man(folder).with_context(|| format!("man pages can't be written into {}", folder.display()));
         }
-        Some(Command::Init { file }) => return init::run(file),
+        Some(Command::Init { file }) => {
+            if let Some(flag) = arguments.first_override() {
+                anyhow::bail!(
+                    "init writes every key with its default, so {flag} says nothing to it; say it when the daemon starts, or change the file"
+                );
+            }
+            return init::run(file);
+        }
         _ => {}
     }
     let source = arguments.source().context("the working directory can't be told")?;

@@ -1,8 +1,10 @@
 //! `minivaultd doctor`: whether this machine and this configuration make a daemon, each line with what to do where they don't.
 //!
 //! - [`machine`]: processor, memory, disk, ports
+//! - [`checksums`]: whether the model's files are what they were
 //! - [`trial`]: the default engine, loaded and asked, beside what this machine's memory can do
 
+mod checksums;
 mod machine;
 mod trial;
 

@@ -5,9 +5,10 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use figment::value::Dict;
 use minivault_engines::{GenerateRequest, MaxTokens, TextEngine, TextEvent};
 
-use super::Finding;
+use super::{Finding, checksums};
 use crate::config::EngineSettings;
 use crate::engine_table::{EngineTable, Phase};
 
@@ -22,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Loads the default engine and asks it.
 pub(super) async fn run(default: &str, engines: BTreeMap<String, EngineSettings>, tell: &mut impl FnMut(Finding)) {
+    let tables: BTreeMap<String, Dict> = engines.iter().map(|(name, engine)| (name.clone(), engine.table.clone())).collect();
     let table = Arc::new(EngineTable::new(default.to_owned(), engines));
     let begun = Instant::now();
     let engine = match table.open_default().await {
@@ -41,6 +43,11 @@ pub(super) async fn run(default: &str, engines: BTreeMap<String, EngineSettings>
         _ => Finding::good("model", seen),
     });
     let files = table.fetch(Some(&info.name)).await.unwrap_or_default();
+    let looked_at = tokio::task::spawn_blocking({
+        let (name, files, said) = (info.name.clone(), files.clone(), tables.get(&info.name).cloned().unwrap_or_default());
+        move || checksums::findings(&name, &files, &said)
+    });
+    looked_at.await.unwrap_or_default().into_iter().for_each(&mut *tell);
     let weights: u64 = files
         .iter()
         .filter(|file| file.extension().is_some_and(|kind| kind == "gguf" || kind == "safetensors"))
@@ -48,7 +55,12 @@ pub(super) async fn run(default: &str, engines: BTreeMap<String, EngineSettings>
         .map(|file| file.len())
         .sum();
     match pace(&*engine).await {
-        Ok(pace) => tell(Finding::good("trial", told(pace, weights, bandwidth(), &info.computation.dtype))),
+        // An upstream's weights are read elsewhere.
+        Ok(pace) if weights == 0 => tell(Finding::good("trial", format!("{pace:.1} tokens/s"))),
+        Ok(pace) => {
+            let bandwidth = tokio::task::spawn_blocking(bandwidth).await.unwrap_or_default();
+            tell(Finding::good("trial", told(pace, weights, bandwidth, &info.computation.dtype)));
+        }
         Err(error) => tell(Finding::bad("trial", error, "the diagnostic log says more with diagnostics.filter = \"debug\"")),
     }
     let closed = tokio::task::spawn_blocking(move || {
@@ -88,7 +100,7 @@ async fn pace(engine: &dyn TextEngine) -> Result<f64, String> {
 /// What the pace means: each token reads every weight once, so memory sets the limit.
 fn told(pace: f64, weights: u64, bandwidth: f64, dtype: &str) -> String {
     let gigabytes = bandwidth / 1e9;
-    if weights == 0 || pace <= 0.0 {
+    if pace <= 0.0 || bandwidth <= 0.0 {
         return format!("{pace:.1} tokens/s; memory gives {gigabytes:.1} GB/s");
     }
     // Files of GPT-2 hold 32 bits for each weight; what is made of them at loading is smaller.

@@ -34,6 +34,9 @@ fn a_configuration_is_written_once_and_says_the_defaults() {
     assert!(run(&["init", "mine.toml"]).status.success());
     let written = std::fs::read_to_string(folder.path().join("mine.toml")).unwrap();
     assert_eq!(written, include_str!("../../../../../config.toml"));
+    let aside = run(&["--listen", "127.0.0.1:1", "init", "other.toml"]);
+    assert!(!aside.status.success() && String::from_utf8_lossy(&aside.stderr).contains("so --listen says nothing to it"), "{aside:?}");
+    assert!(!folder.path().join("other.toml").exists());
     let again = run(&["init", "mine.toml"]);
     assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("is there already"), "{again:?}");
 }
