@@ -289,6 +289,8 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // For whoever tells it in another form.
+        response.extensions_mut().insert(self);
         response
     }
 }

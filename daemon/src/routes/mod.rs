@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use minivault_engines::GenerateRequest;
@@ -314,5 +314,5 @@ pub fn router(app: App, door: Door) -> Router {
         }))
         .layer(from_fn_with_state(app.clone(), logging::obey))
         .with_state(app.clone());
-    door.before(routes).layer(from_fn_with_state(app, observe))
+    door.before(routes).layer(from_fn(ollama::tell_errors)).layer(from_fn_with_state(app, observe))
 }

@@ -1,10 +1,13 @@
 //! `/api/…`, as tools ask it that know only Ollama.
 
 use axum::http::{StatusCode, header};
+use minivault_daemon::config::ServerSettings;
+use minivault_daemon::door::keys::{Key, Secret};
+use minivault_daemon::door::limits::Limits;
 use minivault_engines::testkit::{Fault, Script};
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Engine, text_of};
+use crate::support::{Daemon, Engine, server_settings, text_of};
 
 async fn lines(daemon: &Daemon, path: &str, body: &Value) -> Vec<Value> {
     let response = daemon.post(path, body).await;
@@ -81,6 +84,25 @@ async fn what_is_refused_is_told_in_this_dialect() {
         assert!(seen == status && error.contains(part), "{path} {body}: {seen} {error}");
     }
     assert!(daemon.log().is_empty());
+}
+
+#[tokio::test]
+async fn what_the_door_and_the_router_refuse_is_told_as_ollama_does() {
+    let settings = ServerSettings {
+        keys: vec![Key { name: "ada".into(), secret: Secret::of("sk-ada"), limits: Limits::default() }],
+        ..server_settings()
+    };
+    let daemon = Daemon::reciting("abc").await.behind(&settings);
+    let (status, answer) = daemon.get("/api/tags").await;
+    assert_eq!(
+        (status, answer["error"].as_str().is_some_and(|error| error.contains("an API key is needed"))),
+        (StatusCode::UNAUTHORIZED, true),
+        "{answer}"
+    );
+    let daemon = Daemon::reciting("abc").await;
+    let (status, answer) = daemon.get("/api/nothing").await;
+    assert_eq!((status, &answer), (StatusCode::NOT_FOUND, &json!({"error": "there is nothing at /api/nothing"})));
+    assert_eq!(daemon.get("/api/chat").await, (StatusCode::METHOD_NOT_ALLOWED, json!({"error": "/api/chat doesn't answer GET"})));
 }
 
 #[tokio::test]

@@ -13,7 +13,6 @@ use minivault_wire::ollama::{Answer, ErrorAnswer, FunctionCall, Message, Options
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Refused;
 use super::options::Chosen;
 use crate::error::ApiError;
 use crate::interaction::{self, Interaction, Next, Question};
@@ -58,7 +57,7 @@ struct Teller {
 ///
 /// # Errors
 /// Whatever refuses the question, or ends a whole answer.
-pub(super) async fn tell(app: &App, asked: Asked) -> Result<Response, Refused> {
+pub(super) async fn tell(app: &App, asked: Asked) -> Result<Response, ApiError> {
     let Asked { model, name, engine, endpoint, prompt, format, options, stream, started, found } = asked;
     let Chosen { max_tokens, sampling, stop, left_aside } = Chosen::of(options, &engine)?;
     let (stream, left_aside) = (stream.unwrap_or(true), LeftAside::of(left_aside));

@@ -10,12 +10,13 @@ use minivault_wire::ollama::{ChatBody, Message};
 use serde_json::Value;
 
 use super::answer::{Asked, Endpoint, loaded, tell};
-use super::{Body, Refused, engine_of, refuse, thinks};
+use super::{engine_of, refuse, thinks};
+use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::routes::App;
 use crate::routes::openai::tools;
 
-pub(super) async fn answer(State(app): State<App>, Body(body): Body<ChatBody>) -> Result<Response, Refused> {
+pub(super) async fn answer(State(app): State<App>, JsonBody(body): JsonBody<ChatBody>) -> Result<Response, ApiError> {
     let started = Instant::now();
     refuse("think", thinks(body.think.as_ref()))?;
     let messages = body.messages.into_iter().enumerate().map(|(place, message)| of_message(place, message));

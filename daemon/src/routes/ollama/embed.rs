@@ -7,12 +7,13 @@ use axum::extract::State;
 use minivault_wire::embeddings::Input;
 use minivault_wire::ollama::{EmbedAnswer, EmbedBody, EmbeddingsAnswer, EmbeddingsBody};
 
-use super::{Body, Refused, engine_of};
+use super::engine_of;
+use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::routes::App;
 use crate::routes::openai::embeddings;
 
-pub(super) async fn embed(State(app): State<App>, Body(body): Body<EmbedBody>) -> Result<Json<EmbedAnswer>, Refused> {
+pub(super) async fn embed(State(app): State<App>, JsonBody(body): JsonBody<EmbedBody>) -> Result<Json<EmbedAnswer>, ApiError> {
     let started = Instant::now();
     let embedded = embeddings::of(&app, Some(engine_of(&app, &body.model)), body.input, body.dimensions).await?;
     let nanoseconds = |until: Instant| u64::try_from((until - started).as_nanos()).unwrap_or(u64::MAX);
@@ -25,7 +26,10 @@ pub(super) async fn embed(State(app): State<App>, Body(body): Body<EmbedBody>) -
     }))
 }
 
-pub(super) async fn embed_one(State(app): State<App>, Body(body): Body<EmbeddingsBody>) -> Result<Json<EmbeddingsAnswer>, Refused> {
+pub(super) async fn embed_one(
+    State(app): State<App>,
+    JsonBody(body): JsonBody<EmbeddingsBody>,
+) -> Result<Json<EmbeddingsAnswer>, ApiError> {
     let input = Input::Text(body.prompt);
     let embedded = embeddings::of(&app, Some(engine_of(&app, &body.model)), input, None).await?;
     let embedding = embedded.vectors.into_iter().next().ok_or_else(ApiError::internal)?;

@@ -9,11 +9,12 @@ use minivault_engines::chat::ChatMessage;
 use minivault_wire::ollama::GenerateBody;
 
 use super::answer::{Asked, Endpoint, loaded, tell};
-use super::{Body, Refused, engine_of, refuse, thinks};
+use super::{engine_of, refuse, thinks};
+use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::routes::App;
 
-pub(super) async fn answer(State(app): State<App>, Body(body): Body<GenerateBody>) -> Result<Response, Refused> {
+pub(super) async fn answer(State(app): State<App>, JsonBody(body): JsonBody<GenerateBody>) -> Result<Response, ApiError> {
     let started = Instant::now();
     refuse("suffix", body.suffix.is_some_and(|suffix| !suffix.is_empty()))?;
     refuse("template", body.template.is_some_and(|template| !template.is_empty()))?;
@@ -32,7 +33,7 @@ pub(super) async fn answer(State(app): State<App>, Body(body): Body<GenerateBody
         Some(_) if !converses => {
             let message =
                 format!("engine `{}` is asked without a template here, so no `system` has a place; put it into the prompt", engine.name);
-            return Err(ApiError::unsupported_field("system", message).into());
+            return Err(ApiError::unsupported_field("system", message));
         }
         system if converses => {
             let told = system.map(|system| ChatMessage::new("system", system));

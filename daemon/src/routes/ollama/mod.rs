@@ -13,16 +13,16 @@ mod generate;
 mod models;
 mod options;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::Request;
+use axum::http::header;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use minivault_wire::ollama::ErrorAnswer;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::App;
-use crate::body::JsonBody;
 use crate::error::ApiError;
 
 /// What stands behind a name that says nothing else.
@@ -41,33 +41,18 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/version", get(models::version))
 }
 
-/// An error as this dialect tells it.
-struct Refused(ApiError);
-
-impl From<ApiError> for Refused {
-    fn from(error: ApiError) -> Self {
-        Self(error)
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        let body = ErrorAnswer { error: self.0.message().to_owned() };
-        let (mut parts, _) = self.0.into_response().into_parts();
-        parts.headers.remove(axum::http::header::CONTENT_LENGTH);
-        (parts, Json(body)).into_response()
-    }
-}
-
-/// A JSON body, refused in this dialect.
-struct Body<T>(T);
-
-impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
-    type Rejection = Refused;
-
-    async fn from_request(request: Request, app: &App) -> Result<Self, Refused> {
-        let JsonBody(body) = JsonBody::from_request(request, app).await?;
-        Ok(Self(body))
+/// Tells errors of these paths in this dialect, also those of the door and of what they share with all routes.
+pub(super) async fn tell_errors(request: Request, next: Next) -> Response {
+    let is_ours = request.uri().path().starts_with("/api/");
+    let response = next.run(request).await;
+    match response.extensions().get::<ApiError>() {
+        Some(error) if is_ours => {
+            let body = Json(ErrorAnswer { error: error.message().to_owned() });
+            let (mut parts, _) = response.into_parts();
+            parts.headers.remove(header::CONTENT_LENGTH);
+            (parts, body).into_response()
+        }
+        _ => response,
     }
 }
 

@@ -8,7 +8,8 @@ use minivault_engines::EngineInfo;
 use minivault_wire::ollama::{Details, Model, Models, ShowAnswer, ShowBody, VersionAnswer};
 use serde_json::Map;
 
-use super::{Body, LATEST, Refused, engine_of};
+use super::{LATEST, engine_of};
+use crate::body::JsonBody;
 use crate::engine_table::{Entrant, Phase};
 use crate::error::ApiError;
 use crate::routes::App;
@@ -26,7 +27,7 @@ pub(super) async fn ps(State(app): State<App>) -> Json<Models> {
 }
 
 /// What is known of one.
-pub(super) async fn show(State(app): State<App>, Body(body): Body<ShowBody>) -> Result<Json<ShowAnswer>, Refused> {
+pub(super) async fn show(State(app): State<App>, JsonBody(body): JsonBody<ShowBody>) -> Result<Json<ShowAnswer>, ApiError> {
     let name = app.engines.resolve(Some(engine_of(&app, &body.model)))?;
     let entrants = app.engines.entrants();
     let entrant = entrants.iter().find(|entrant| entrant.name() == name).ok_or_else(ApiError::internal)?;
