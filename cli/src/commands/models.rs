@@ -44,19 +44,15 @@ fn row(model: &Model) -> [String; HEADINGS.len()] {
     let context = if loaded.context_length == 0 { String::new() } else { loaded.context_length.to_string() };
     // One engine, one line; `minivault status` tells the whole reason.
     let reason = details.reason.map(|reason| reason.lines().next().unwrap_or_default().to_owned());
-    let note = match (details.answered_by, reason) {
-        (Some(other), Some(reason)) => format!("answered by {other}: {reason}"),
-        (Some(other), None) => format!("answered by {other}"),
-        (None, reason) => reason.unwrap_or_default(),
-    };
     [
         format!("{}{}", model.id, if details.default { " *" } else { "" }),
-        known(details.state),
+        // The state is the other engine's then, and told in its own row.
+        details.answered_by.map_or_else(|| known(details.state), |other| format!("{other} answers")),
         known(details.backend),
         known(loaded.model),
         known(context),
         known(loaded.determinism),
-        note,
+        reason.unwrap_or_default(),
     ]
 }
 
@@ -94,10 +90,10 @@ mod tests {
             ModelList { object: "list".into(), data: vec![model("a", Some(ready)), model("upstream", Some(failed)), model("bare", None)] };
         assert_eq!(
             table(&list).join("\n"),
-            "NAME      STATE   BACKEND  MODEL       CONTEXT  DETERMINISM  NOTE\n\
-             a *       ready   gpt2     DistilGPT2  1024     bitwise\n\
-             upstream  failed  openai   -           -        -            answered by a: no answer\n\
-             bare      -       -        -           -        -"
+            "NAME      STATE      BACKEND  MODEL       CONTEXT  DETERMINISM  NOTE\n\
+             a *       ready      gpt2     DistilGPT2  1024     bitwise\n\
+             upstream  a answers  openai   -           -        -            no answer\n\
+             bare      -          -        -           -        -"
         );
     }
 }
