@@ -44,7 +44,9 @@ Examples:
 
 A line of IN is a prompt as a JSON string, a body of /generate ({\"prompt\": …}) or of a chat ({\"messages\": …}), or a line of OpenAI's batches
 ({\"custom_id\": …, \"url\": …, \"body\": …}). Flags stand for what a line leaves out. A line of OUT has the number of the line, the request,
-and the answer, or the error where it was refused. What is in OUT is done: stopped midway, the same command goes on where it was.";
+the flags that were added to it, and the answer, or the error where it was refused. What is in OUT is done: stopped midway, the same command goes
+on where it was. Where the daemon fails (5xx), or stays busy beyond --patience, a request stays open: the others go on, the exit status is 1, and
+the same command asks those that are open. Results that are there already stay, also those of other flags, which is said.";
 
 const BENCH_EXAMPLES: &str = "\
 Examples:
@@ -74,7 +76,7 @@ Examples:
 
 Ctrl-C stops an answer; at the prompt it leaves, as Ctrl-D and /quit do. /help lists the commands: /model, /set, /system, /save, /retry, …
 A message goes on after a line that ends with \\, and from \"\"\" to \"\"\".
-From a pipe each line is one turn, and each answer ends with a line end.";
+Commands are heard from a terminal only: from a pipe each line is a message, whatever it begins with, and each answer ends with a line end.";
 
 /// MiniVault at the terminal: asks the daemon, minivaultd, for text.
 #[derive(Debug, Parser)]
@@ -191,6 +193,9 @@ pub struct Batch {
     /// Requests that are under way at once
     #[arg(short, long, value_name = "N", default_value = "8")]
     pub concurrency: NonZeroUsize,
+    /// How long the daemon may go on saying that it can't answer now (429, 503)
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub patience: u64,
     #[command(flatten)]
     pub sampling: Sampling,
 }

@@ -7,6 +7,7 @@ use super::conversation::Conversation;
 use super::{settings, transcript};
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::nearest::did_you_mean;
 use crate::output::Output;
 
 const HELP: &str = "\
@@ -78,7 +79,8 @@ impl<'a> Order<'a> {
                 let list = client.models().await?.value.data;
                 if !list.iter().any(|model| model.id == name || model.aliases.iter().any(|alias| alias == name)) {
                     let names: Vec<&str> = list.iter().map(|model| model.id.as_str()).collect();
-                    return Err(Failure::Usage(format!("the daemon has no engine {name:?}; it has {}", names.join(", "))));
+                    let meant = did_you_mean(name, names.iter().copied(), &format!("it has {}", names.join(", ")));
+                    return Err(Failure::Usage(format!("the daemon has no engine {name:?}; {meant}")));
                 }
                 sampling.model = Some(name.to_owned());
                 output.note(&format!("{name} is asked"));
@@ -106,10 +108,19 @@ impl<'a> Order<'a> {
                 transcript::save(&body, Path::new(file), replace)?;
                 output.note(&format!("saved as {file}"));
             }
-            Self::Unknown(line) => say(&format!("{line} is no command; /help lists them")),
+            Self::Unknown(line) => say(&unknown(line)),
         }
         Ok(())
     }
+}
+
+/// What is to be said of a line that is no command.
+fn unknown(line: &str) -> String {
+    let name = line.split_whitespace().next().unwrap_or(line);
+    if NAMES.contains(&name) {
+        return format!("{name} takes nothing behind it; a space in front sends the line to the model");
+    }
+    format!("{line} is no command; {}", did_you_mean(name, NAMES, "/help lists them"))
 }
 
 /// The engines, the one that is asked marked.
@@ -144,5 +155,12 @@ mod tests {
         check("/save! a b.md", Some(Order::Save { file: "a b.md", replace: true }));
         check("/saved", Some(Order::Unknown("/saved")));
         check("/", Some(Order::Unknown("/")));
+    }
+
+    #[test]
+    fn a_misspelt_order_is_answered_with_the_one_that_was_meant() {
+        assert_eq!(unknown("/modle smollm2"), "/modle smollm2 is no command; did you mean /model?");
+        assert_eq!(unknown("/sing"), "/sing is no command; /help lists them");
+        assert_eq!(unknown("/clear all"), "/clear takes nothing behind it; a space in front sends the line to the model");
     }
 }
