@@ -144,7 +144,7 @@ fn last_is_the_newest_interaction() {
 #[test]
 fn nothing_to_run_again_is_no_failure() {
     let daemon = Daemon::answering(vec![page(&[], None)]);
-    check(&run(&daemon.url, &["replay", "--all", "--since", "1h"]), 0, "", "");
+    check(&run(&daemon.url, &["replay", "--all", "--since", "1h"]), 0, "0 run again: 0 identical\n", "");
 }
 
 #[test]

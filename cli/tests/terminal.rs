@@ -118,13 +118,15 @@ fn clear_forgets_and_ctrl_c_at_the_prompt_leaves() {
 #[test]
 fn a_conversation_is_steered_retried_and_saved() {
     let models = json!({"object": "list", "data": [
-        {"id": "smollm2", "object": "model", "created": 0, "owned_by": "minivault"},
-        {"id": "other", "object": "model", "created": 0, "owned_by": "minivault"},
+        {"id": "smollm2", "object": "model", "created": 0, "owned_by": "minivault",
+         "minivault": {"default": true, "state": "ready", "backend": "llama-cpp"}},
+        {"id": "other", "object": "model", "created": 0, "owned_by": "minivault",
+         "minivault": {"default": false, "state": "ready", "backend": "gpt2", "answered_by": "smollm2"}},
     ]});
     let models = || answer("200 OK", &models.to_string());
     let said = |text: &str| stream(&chat_events(&[text]), 4096);
     let refused = answer("400 Bad Request", &error_json("top_p must lie between 0 and 1, not 7"));
-    let daemon = Daemon::answering(vec![ready(), said("fine"), models(), models(), refused, said("better")]);
+    let daemon = Daemon::answering(vec![ready(), said("fine"), models(), models(), models(), refused, said("better")]);
     let mut terminal = Terminal::running(&daemon.url, &["chat"]);
     let file = terminal.home.path().join("talk.md");
     let save = format!("/save {}", file.display());
@@ -135,6 +137,7 @@ fn a_conversation_is_steered_retried_and_saved() {
         ("one\\", ". "),
         (" two", "[smollm2: seed 7]"),
         ("/model nobody", "the daemon has no engine \"nobody\"; it has smollm2, other"),
+        ("/model", "* smollm2  ready\r\n  other  smollm2 answers"),
         ("/model other", "other is asked"),
         ("/system Be kind.", "told before"),
         ("/set temperature warm", "temperature is a number, not \"warm\""),
@@ -156,13 +159,13 @@ fn a_conversation_is_steered_retried_and_saved() {
     terminal.shows("> ");
     terminal.types("/quit\r");
     terminal.exits_with(0);
-    let bodies: Vec<_> = (0..6).map(|_| daemon.request().body).collect();
+    let bodies: Vec<_> = (0..7).map(|_| daemon.request().body).collect();
     let question = json!({"role": "user", "content": "one\n two"});
     assert_eq!((&bodies[1]["messages"], &bodies[1]["seed"]), (&json!([question]), &json!(7)));
-    assert_eq!((&bodies[4]["top_p"], &bodies[5]["top_p"]), (&json!(7.0), &serde_json::Value::Null));
-    assert_eq!(bodies[5]["model"], "other");
-    assert_eq!(bodies[5]["messages"], json!([{"role": "system", "content": "Be kind."}, question]));
-    assert!(bodies[5]["seed"].is_u64() && bodies[5]["seed"] != 7, "the same seed would give the same answer: {}", bodies[5]["seed"]);
+    assert_eq!((&bodies[5]["top_p"], &bodies[6]["top_p"]), (&json!(7.0), &serde_json::Value::Null));
+    assert_eq!(bodies[6]["model"], "other");
+    assert_eq!(bodies[6]["messages"], json!([{"role": "system", "content": "Be kind."}, question]));
+    assert!(bodies[6]["seed"].is_u64() && bodies[6]["seed"] != 7, "the same seed would give the same answer: {}", bodies[6]["seed"]);
     let saved = std::fs::read_to_string(&file).unwrap();
     assert_eq!(saved, "## System\n\nBe kind.\n\n## User\n\none\n two\n\n## Assistant\n\nbetter\n");
 }

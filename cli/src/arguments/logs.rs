@@ -49,8 +49,6 @@ pub enum LogsCommand {
 /// `minivault logs` itself
 #[derive(Debug, Args)]
 pub struct List {
-    #[command(flatten)]
-    pub wanted: Wanted,
     /// The most interactions to show
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
@@ -62,6 +60,8 @@ pub struct List {
     pub json: bool,
     #[command(flatten)]
     pub place: Place,
+    #[command(flatten)]
+    pub wanted: Wanted,
 }
 
 /// `minivault logs show`
@@ -79,13 +79,13 @@ pub struct Show {
 /// `minivault logs stats`
 #[derive(Debug, Args)]
 pub struct Stats {
-    #[command(flatten)]
-    pub wanted: Wanted,
     /// Print JSON on one line
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
     pub place: Place,
+    #[command(flatten)]
+    pub wanted: Wanted,
 }
 
 /// `minivault logs verify`
@@ -110,14 +110,14 @@ pub struct Replay {
     /// Run all again that are wanted
     #[arg(long)]
     pub all: bool,
-    #[command(flatten)]
-    pub wanted: Wanted,
     /// Print JSON, one line for each replay
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub wanted: Wanted,
 }
 
-/// Which interactions.
+/// Which interactions. Where it is flattened, last: its heading goes for all that follows.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Which interactions")]
 pub struct Wanted {

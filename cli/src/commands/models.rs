@@ -1,6 +1,6 @@
 //! `minivault models`: the engines that a request can name.
 
-use minivault_wire::models::{Model, ModelList};
+use minivault_wire::models::{Model, ModelDetails, ModelList};
 
 use crate::arguments::Report;
 use crate::client::Client;
@@ -37,8 +37,15 @@ fn table(list: &ModelList) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
+/// How an engine is, in a word or two.
+pub fn state(details: &ModelDetails) -> String {
+    // The state is the other engine's then, and told in its own row.
+    details.answered_by.as_ref().map_or_else(|| details.state.clone(), |other| format!("{other} answers"))
+}
+
 fn row(model: &Model) -> [String; HEADINGS.len()] {
     let details = model.minivault.clone().unwrap_or_default();
+    let state = state(&details);
     let known = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     let loaded = details.loaded.unwrap_or_default();
     let context = if loaded.context_length == 0 { String::new() } else { loaded.context_length.to_string() };
@@ -46,8 +53,7 @@ fn row(model: &Model) -> [String; HEADINGS.len()] {
     let reason = details.reason.map(|reason| reason.lines().next().unwrap_or_default().to_owned());
     [
         format!("{}{}", model.id, if details.default { " *" } else { "" }),
-        // The state is the other engine's then, and told in its own row.
-        details.answered_by.map_or_else(|| known(details.state), |other| format!("{other} answers")),
+        known(state),
         known(details.backend),
         known(loaded.model),
         known(context),
@@ -58,7 +64,7 @@ fn row(model: &Model) -> [String; HEADINGS.len()] {
 
 #[cfg(test)]
 mod tests {
-    use minivault_wire::models::{LoadedModel, ModelDetails};
+    use minivault_wire::models::LoadedModel;
 
     use super::*;
 

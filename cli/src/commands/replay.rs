@@ -63,8 +63,8 @@ struct Summary {
 async fn all(client: &Client, arguments: &Replay, body: &ReplayBody, output: &mut Output) -> Result<(), Failure> {
     let ids = candidates(client, arguments).await?;
     if ids.is_empty() {
-        output.note("no interaction is wanted by that, so none is run again");
-        return Ok(());
+        output.note("no interaction is wanted by that");
+        return if arguments.json { Ok(()) } else { output.line(&Summary::default().told()) };
     }
     let bar = output.progress(ids.len());
     let mut summary = Summary::default();

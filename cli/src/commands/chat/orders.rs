@@ -6,6 +6,7 @@ use std::path::Path;
 use super::conversation::Conversation;
 use super::{settings, transcript};
 use crate::client::Client;
+use crate::commands::models;
 use crate::failure::Failure;
 use crate::nearest::did_you_mean;
 use crate::output::Output;
@@ -14,13 +15,15 @@ const HELP: &str = "\
 /retry             another answer to the last question
 /model [NAME]      the engine that is asked; without a name, those there are
 /system [TEXT]     what the model is told before the conversation
-/set [NAME VALUE]  how tokens are chosen: temperature, top_p, max_tokens, seed, …
-/save FILE         write the conversation: JSON to a name in .json, else Markdown; /save! FILE replaces one that is there
+/set [NAME VALUE]  how tokens are chosen: temperature, max_tokens, seed, …
+/save FILE         write the conversation: JSON to a name in .json, else Markdown
+/save! FILE        the same, over a file that is there
 /clear             forget what was said
 /help              this list; Tab completes a command
 /quit              leave, as Ctrl-D and Ctrl-C do
 - as name, text or value leaves it to the daemon again. Ctrl-C stops an answer.
-A message goes on after a line that ends with \\, and from \"\"\" to \"\"\". A space in front sends a line that begins with /.";
+A message goes on after a line that ends with \\, and from \"\"\" to \"\"\".
+A space in front sends a line that begins with /.";
 
 /// What Tab completes.
 pub const NAMES: [&str; 8] = ["/retry", "/model", "/system", "/set", "/save", "/clear", "/help", "/quit"];
@@ -129,7 +132,7 @@ async fn engines(client: &Client, asked: Option<&str>) -> Result<Vec<String>, Fa
     let line = |model: minivault_wire::models::Model| {
         let details = model.minivault.unwrap_or_default();
         let chosen = asked.map_or(details.default, |name| model.id == name || model.aliases.iter().any(|alias| alias == name));
-        format!("{} {}  {}", if chosen { "*" } else { " " }, model.id, details.state).trim_end().to_owned()
+        format!("{} {}  {}", if chosen { "*" } else { " " }, model.id, models::state(&details)).trim_end().to_owned()
     };
     Ok(list.into_iter().map(line).collect())
 }

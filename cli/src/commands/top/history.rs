@@ -27,8 +27,8 @@ pub struct History {
 pub struct Row {
     pub cells: [String; HEADINGS.len()],
     pub state: String,
-    /// The share of its slots that are in use.
-    pub busy: f64,
+    /// The share of its slots that are in use; `None` where it has none of its own now.
+    pub busy: Option<f64>,
 }
 
 /// What was counted between two samples.
@@ -83,15 +83,16 @@ impl History {
         let mut cells = vec![HEADINGS.map(str::to_owned).to_vec()];
         cells.extend(rows.iter().map(|row| row.cells.to_vec()));
         let mut lines = vec![self.title(), String::new()];
-        lines.extend(with_bars(&cells, rows.iter().map(|row| row.busy), 1.0, width));
+        lines.extend(with_bars(&cells, rows.iter().map(|row| row.busy.unwrap_or(0.0)), 1.0, width));
         lines
     }
 }
 
 fn row(engine: &Engine, speed: Speed) -> Row {
     let Engine { name, state, answered_by, slots, active, queued, counts } = engine;
-    // Its slots and its queue are the other engine's, and told there.
-    let own = |text: String| if answered_by.is_some() { "-".to_owned() } else { text };
+    // Those of one that another stands for are the other's, and told there; one that isn't loaded has none.
+    let busy = (answered_by.is_none() && *slots > 0).then(|| (*active as f64 / *slots as f64).clamp(0.0, 1.0));
+    let own = |text: String| if busy.is_none() { "-".to_owned() } else { text };
     let cells = [
         name.clone(),
         answered_by.as_ref().map_or_else(|| state.clone(), |other| format!("{other} answers")),
@@ -102,8 +103,7 @@ fn row(engine: &Engine, speed: Speed) -> Row {
         own(queued.to_string()),
         own(format!("{active}/{slots}")),
     ];
-    let busy = if answered_by.is_some() { 0.0 } else { *active as f64 / (*slots).max(1) as f64 };
-    Row { cells, state: state.clone(), busy: busy.clamp(0.0, 1.0) }
+    Row { cells, state: state.clone(), busy }
 }
 
 /// An engine's speed since an earlier sample; counters that went back are a daemon's that was started anew.
@@ -172,6 +172,6 @@ pub mod tests {
         let mut first = sample(start, 0, 2, Counts::default());
         first.engines[0].answered_by = Some("b".into());
         let Row { cells, busy, .. } = History::new("http://d".into(), first).rows().remove(0);
-        assert_eq!((cells[1].as_str(), cells[6].as_str(), cells[7].as_str(), busy), ("b answers", "-", "-", 0.0));
+        assert_eq!((cells[1].as_str(), cells[6].as_str(), cells[7].as_str(), busy), ("b answers", "-", "-", None));
     }
 }

@@ -105,7 +105,8 @@ fn engines(frame: &mut Frame<'_>, history: &History, look: Look, area: Rect, blo
     }
     // The widget puts a blank in front of itself, which is one of the gap's.
     for (row, line) in rows.iter().zip(inner.top() + 1..inner.bottom()) {
-        let gauge = LineGauge::default().ratio(row.busy).label("").filled_symbol("█").unfilled_symbol("░");
+        let Some(busy) = row.busy else { continue };
+        let gauge = LineGauge::default().ratio(busy).label("").filled_symbol("█").unfilled_symbol("░");
         let gauge = gauge.filled_style(look.filled()).unfilled_style(look.faint());
         frame.render_widget(gauge, Rect::new(inner.left() + used - 1, line, room + 1, 1));
     }
@@ -118,7 +119,7 @@ fn throughput(frame: &mut Frame<'_>, history: &History, look: Look, area: Rect, 
     let most = shown.iter().copied().fold(0.0, f64::max);
     // Whole numbers are all that the widget takes; tenths are what the title shows.
     let tenths = |value: f64| (value.max(0.0) * 10.0).round() as u64;
-    let title = format!("tokens/s, {most:.1} at most in the last {} looks", shown.len());
+    let title = format!("tokens/s, second by second, {most:.1} at most");
     let curve = Sparkline::default()
         .block(block.title(title).border_style(look.faint()))
         .data(shown.iter().map(|&value| tenths(value)))
@@ -190,7 +191,7 @@ mod tests {
                 "│ENGINE  STATE  TOKENS/S  FIRST TOKEN  BETWEEN TOKENS  ANSWERS  WAITING  SLOTS                 │",
                 "│a       ready      11.7     200.0 ms         10.0 ms        1        1    2/4  ███████░░░░░░░░│",
                 &format!("└{}┘", "─".repeat(94)),
-                &format!("┌tokens/s, 20.0 at most in the last 3 looks{}┐", "─".repeat(52)),
+                &format!("┌tokens/s, second by second, 20.0 at most{}┐", "─".repeat(54)),
                 &format!("│{:>94}│", "█"),
                 &format!("│{:>94}│", "█"),
                 &format!("│{:>94}│", "█ █"),
@@ -210,7 +211,7 @@ mod tests {
                 "minivaultd at http://d: 20.0 tokens/s",
                 "ENGINE  STATE  TOKENS/S  WAITING  SLOTS",
                 "a       ready      11.7        1    2/4",
-                "tokens/s, 20.0 at most in the last 3 looks",
+                "tokens/s, second by second, 20.0 at most",
                 &format!("{:>44}", "▄▂█"),
                 "q leaves",
             ],
