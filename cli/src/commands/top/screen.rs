@@ -84,8 +84,11 @@ struct GivenBack;
 
 impl Drop for GivenBack {
     fn drop(&mut self) {
-        // A terminal that is gone takes nothing back.
-        let _ = ratatui::try_restore();
+        // A panic's hook has done it already; done twice, the cursor would jump back over what the panic has said.
+        if !thread::panicking() {
+            // A terminal that is gone takes nothing back.
+            let _ = ratatui::try_restore();
+        }
     }
 }
 
