@@ -42,9 +42,13 @@ Examples:
   jq -R . prompts.txt | minivault batch - answers.jsonl
   jq -r .answer.response answers.jsonl
 
-A line of IN is a prompt as a JSON string, a body of /generate ({\"prompt\": …}) or of a chat ({\"messages\": …}), or a line of OpenAI's batches
-({\"custom_id\": …, \"url\": …, \"body\": …}). Flags stand for what a line leaves out. A line of OUT has the number of the line, the request,
-and the answer, or the error where it was refused. What is in OUT is done: stopped midway, the same command goes on where it was.";
+A line of IN is a prompt as a JSON string, a body of /generate ({\"prompt\": …}) or of a chat ({\"messages\": …}), or a line of OpenAI's \
+batches ({\"custom_id\": …, \"url\": …, \"body\": …}). Flags stand for what a line leaves out.
+
+A line of OUT has the number of the line, the request, the flags that were added to it, and the answer, or the error where it was refused. \
+What is in OUT is done: stopped midway, the same command goes on where it was. Where the daemon fails (5xx), or stays busy beyond \
+--patience, a request stays open: the others go on, the exit status is 1, and the same command asks those that are open. Results that are \
+there already stay, also those of other flags, which is said.";
 
 const BENCH_EXAMPLES: &str = "\
 Examples:
@@ -52,19 +56,19 @@ Examples:
   minivault bench --clients 8 --max-tokens 128 --model smollm2
   minivault bench --json | jq '.levels[].tokens_per_second'
 
-The daemon that runs is asked over HTTP by 1, 2, 4, … clients at once, each with --requests one after the other. A prompt gets a number in
-front, so that none is in the daemon's cache. Tokens per second are all clients' together, as they arrive; between tokens is from one piece of
-text to the next. Each request is a line of the daemon's log.";
+The daemon that runs is asked over HTTP by 1, 2, 4, … clients at once, each with --requests one after the other. A prompt gets a number in \
+front, so that none is in the daemon's cache. Tokens per second are all clients' together, as they arrive; between tokens is from one piece \
+of text to the next. Each request is a line of the daemon's log.";
 
 const PROFILES_HELP: &str = "\
 They are in $XDG_CONFIG_HOME/minivault/profiles.toml (~/.config/minivault/profiles.toml):
 
   [laptop]
   url = \"http://laptop.local:8000\"
-  key_env = \"LAPTOP_KEY\"      # or key_file = \"laptop.key\"; key = \"…\" only in a file that nobody else may read
+  key_env = \"LAPTOP_KEY\"      # or key_file = \"laptop.key\"
 
---profile NAME, or MINIVAULT_PROFILE, chooses one. What is typed goes before what the environment says, and --url before a profile
-that the environment names. MINIVAULT_API_KEY is not sent to a profile's daemon.";
+key = \"…\" is taken only from a file that nobody else may read. --profile NAME, or MINIVAULT_PROFILE, chooses one. What is typed goes before \
+what the environment says, and --url before a profile that the environment names. MINIVAULT_API_KEY is not sent to a profile's daemon.";
 
 const CHAT_EXAMPLES: &str = "\
 Examples:
@@ -74,7 +78,7 @@ Examples:
 
 Ctrl-C stops an answer; at the prompt it leaves, as Ctrl-D and /quit do. /help lists the commands: /model, /set, /system, /save, /retry, …
 A message goes on after a line that ends with \\, and from \"\"\" to \"\"\".
-From a pipe each line is one turn, and each answer ends with a line end.";
+Commands are heard from a terminal only: from a pipe each line is a message, whatever it begins with, and each answer ends with a line end.";
 
 /// MiniVault at the terminal: asks the daemon, minivaultd, for text.
 #[derive(Debug, Parser)]
@@ -191,6 +195,9 @@ pub struct Batch {
     /// Requests that are under way at once
     #[arg(short, long, value_name = "N", default_value = "8")]
     pub concurrency: NonZeroUsize,
+    /// How long the daemon may go on saying that it can't answer now (429, 503)
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub patience: u64,
     #[command(flatten)]
     pub sampling: Sampling,
 }
@@ -342,6 +349,7 @@ pub fn finite(text: &str) -> Result<f32, String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use clap::CommandFactory;
 
@@ -350,6 +358,16 @@ mod tests {
     #[test]
     fn the_arguments_do_not_contradict_each_other() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn only_what_chooses_interactions_stands_under_that_heading() {
+        let command = Arguments::command();
+        for name in ["logs", "replay"] {
+            let command = command.find_subcommand(name).unwrap();
+            let heading = |argument| command.get_arguments().find(|known| known.get_id() == argument).unwrap().get_help_heading();
+            assert_eq!((heading("json"), heading("grep")), (None, Some("Which interactions")), "{name}");
+        }
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub enum Asked {
     Answer(Value),
     /// The daemon's error; asking again is of no use.
     Refused(Value),
+    /// The daemon failed, or what is in front of it; another time it may not.
+    Failed(String),
     /// The daemon can't answer now.
     Later {
         after: Duration,
@@ -103,13 +105,17 @@ impl Client {
         let body = self.text(response).await?;
         let error = serde_json::from_str(&body).ok().and_then(|mut body: Value| body.get_mut("error").map(Value::take));
         let refusal = self.refusal_of(status, &body);
-        Ok(match (status, error, refusal) {
-            (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(_), Failure::Failed(why)) => {
-                Asked::Later { after: Duration::from_secs(seconds.unwrap_or(1)), why }
+        let why = refusal.message().unwrap_or_default();
+        match (status, error) {
+            (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, _) => {
+                Ok(Asked::Later { after: Duration::from_secs(seconds.unwrap_or(1)), why })
             }
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _, refusal) | (_, None, refusal) => return Err(refusal),
-            (_, Some(error), _) => Asked::Refused(error),
-        })
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => Err(refusal),
+            // What an engine can't do it won't do tomorrow.
+            (status, _) if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => Ok(Asked::Failed(why)),
+            (_, Some(error)) => Ok(Asked::Refused(error)),
+            (_, None) => Err(refusal),
+        }
     }
 
     /// `POST /stream-generate`

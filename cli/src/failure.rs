@@ -20,6 +20,8 @@ pub enum Failure {
     Differs(String),
     /// Ctrl-C; exit 130, as a shell reports a program ended by SIGINT.
     Interrupted,
+    /// Another signal that ends a process; exit 128 and its number, as a shell reports it.
+    Ended { signal: u8 },
     /// Whoever read stdout has had enough (`| head`), which is not an error; exit 0.
     ReaderGone,
 }
@@ -43,7 +45,7 @@ impl Failure {
                  Start it with `make run` in MiniVault's folder, or with `minivaultd`. \
                  If it listens elsewhere, say where with --url or MINIVAULT_URL."
             )),
-            Self::NotReady | Self::Interrupted | Self::ReaderGone => None,
+            Self::NotReady | Self::Interrupted | Self::Ended { .. } | Self::ReaderGone => None,
         }
     }
 
@@ -69,6 +71,7 @@ impl Failure {
             Self::Unreachable { .. } => 3,
             Self::Differs(_) => 4,
             Self::Interrupted => 130,
+            Self::Ended { signal } => signal.saturating_add(128),
         })
     }
 }

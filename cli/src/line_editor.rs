@@ -1,9 +1,8 @@
 //! Lines that a person types, with editing and history.
 
-use std::env;
 use std::fs;
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustyline::completion::Completer;
 use rustyline::config::{Behavior, Config};
@@ -15,6 +14,7 @@ use rustyline::validate::Validator;
 use rustyline::{Context, Editor, Helper};
 
 use crate::failure::Failure;
+use crate::folders::folder;
 
 /// As many lines as one is likely to look for again.
 const HISTORY_LINES: usize = 1000;
@@ -62,7 +62,7 @@ impl LineEditor {
     /// An editor that also knows the lines of earlier days, and keeps today's.
     pub fn with_history() -> Result<Self, Failure> {
         let mut this = Self::new()?;
-        this.history = history_path(env::var_os("XDG_STATE_HOME").map(PathBuf::from), env::home_dir());
+        this.history = folder("XDG_STATE_HOME", ".local/state").map(|folder| folder.join("history"));
         if let Some(path) = &this.history {
             // No history yet is the usual case; a lost one is no reason not to talk.
             let _ = this.editor.load_history(path);
@@ -123,21 +123,9 @@ impl Highlighter for Words {}
 impl Validator for Words {}
 impl Helper for Words {}
 
-/// `$XDG_STATE_HOME/minivault/history`, or where the XDG specification says it is when that is unset or relative.
-fn history_path(state_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
-    let state = state_home.filter(|path| path.is_absolute());
-    let state = state.or_else(|| Some(home.filter(|home| home.is_absolute())?.join(Path::new(".local/state"))))?;
-    Some(state.join("minivault").join("history"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check(state_home: Option<&str>, home: Option<&str>, expected: Option<&str>) {
-        assert_eq!(history_path(state_home.map(PathBuf::from), home.map(PathBuf::from)), expected.map(PathBuf::from));
-    }
 
     #[test]
     fn only_a_begun_first_word_is_completed() {
@@ -145,19 +133,5 @@ mod tests {
         assert_eq!(words.beginning_with("/s"), ["/save ", "/set "]);
         assert_eq!(words.beginning_with("/q"), ["/quit "]);
         assert!(words.beginning_with("").is_empty() && words.beginning_with("/set t").is_empty() && words.beginning_with("q").is_empty());
-    }
-
-    #[test]
-    fn history_lies_where_xdg_says() {
-        check(Some("/state"), Some("/home/me"), Some("/state/minivault/history"));
-        check(None, Some("/home/me"), Some("/home/me/.local/state/minivault/history"));
-    }
-
-    #[test]
-    fn relative_or_missing_folders_are_not_used() {
-        check(Some("state"), Some("/home/me"), Some("/home/me/.local/state/minivault/history"));
-        check(Some(""), Some("/home/me"), Some("/home/me/.local/state/minivault/history"));
-        check(None, Some(""), None);
-        check(None, None, None);
     }
 }

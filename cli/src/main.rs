@@ -8,16 +8,20 @@
 //! - `table`: columns and bars
 //! - `profiles`: daemons by name
 //! - `failure`: what ends a run, and its exit code
-//! - `interrupts`: Ctrl-C
+//! - `interrupts`: Ctrl-C, and what else ends a process
+//! - `nearest`: what was probably meant
+//! - `folders`: where a user's files lie
 
 mod arguments;
 mod client;
 mod commands;
 mod events;
 mod failure;
+mod folders;
 mod interrupts;
 mod line_editor;
 mod markdown;
+mod nearest;
 mod output;
 mod profiles;
 mod table;
@@ -25,7 +29,7 @@ mod table;
 use std::process::ExitCode;
 use std::thread;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::arguments::Arguments;
 use crate::failure::Failure;
@@ -34,11 +38,16 @@ use crate::interrupts::Interrupts;
 fn main() -> ExitCode {
     let matches = Arguments::command().get_matches();
     let mut arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let chosen = if commands::asks_a_daemon(&arguments) { profiles::choose(&mut arguments.general, &matches) } else { Ok(()) };
-    match chosen.and_then(|()| run(arguments)) {
+    match profile(&mut arguments, &matches).and_then(|()| run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// Leaves the profile whose daemon would be asked, and takes its address and key where one is.
+fn profile(arguments: &mut Arguments, matches: &ArgMatches) -> Result<(), Failure> {
+    arguments.general.profile = profiles::chosen(&arguments.general, matches)?;
+    if commands::asks_a_daemon(arguments) { profiles::take(&mut arguments.general, matches) } else { Ok(()) }
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {

@@ -3,16 +3,21 @@
 use std::borrow::Cow;
 use std::env;
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::failure::Failure;
 use crate::markdown::Markdown;
 
+/// From one picture of a spinner to the next.
+const TICK: Duration = Duration::from_millis(100);
+
 /// Where text goes.
 pub struct Output {
     terminal: bool,
     styled: bool,
+    quiet: bool,
     notes: bool,
     colour: bool,
     line_begun: bool,
@@ -25,12 +30,17 @@ impl Output {
         let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
         let terminal = io::stdout().is_terminal();
         let colour = !set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb");
-        Self { terminal, styled: terminal && colour, notes: notes && !quiet, colour: notes && colour, line_begun: false }
+        Self { terminal, styled: terminal && colour, quiet, notes: notes && !quiet, colour: notes && colour, line_begun: false }
     }
 
     /// Whether a person reads along.
     pub fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// Whether that person's terminal has styles, and they are wanted.
+    pub fn is_styled(&self) -> bool {
+        self.styled
     }
 
     /// The columns of the terminal that answers go to; `None` where they go elsewhere, and lines may be as long as they like.
@@ -85,6 +95,25 @@ impl Output {
         }
         let style = ProgressStyle::with_template("{bar:32} {pos}/{len} · {elapsed_precise} · {eta} left · {msg}");
         ProgressBar::new(steps as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    }
+
+    /// A sign that something is under way, where remarks are wanted.
+    pub fn spinner(&self, text: &str) -> ProgressBar {
+        if !self.notes {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{spinner} {msg} · {elapsed_precise}");
+        let spinner = ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        spinner.set_message(text.to_owned());
+        spinner.enable_steady_tick(TICK);
+        spinner
+    }
+
+    /// A remark that a log file shouldn't lack either.
+    pub fn warn(&self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(io::stderr(), "warning: {}", printable(text));
+        }
     }
 
     /// A remark for a person at the terminal.

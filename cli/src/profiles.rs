@@ -12,6 +12,7 @@ use toml_edit::{DocumentMut, TableLike};
 
 use crate::arguments::{General, daemon_url};
 use crate::failure::Failure;
+use crate::folders::folder;
 
 const EXAMPLE: &str = "[laptop]\nurl = \"http://laptop.local:8000\"\nkey_env = \"LAPTOP_KEY\"  # or key_file";
 
@@ -57,24 +58,28 @@ impl KeySource {
     }
 }
 
-/// Puts the chosen profile's address and key where nothing nearer says another. What is typed goes before what the environment says, and
-/// a profile's daemon never gets a key from the environment that was meant for another.
-pub fn choose(general: &mut General, matches: &ArgMatches) -> Result<(), Failure> {
+/// The name of the profile whose daemon is asked; `None` where nothing names one, or an address that goes before it is given: what is typed
+/// goes before what the environment says.
+pub fn chosen(general: &General, matches: &ArgMatches) -> Result<Option<String>, Failure> {
     let typed = |argument| matches.value_source(argument) == Some(ValueSource::CommandLine);
-    let Some(name) = general.profile.clone().filter(|name| !name.is_empty()) else { return Ok(()) };
+    let Some(name) = general.profile.clone().filter(|name| !name.is_empty()) else { return Ok(None) };
     if typed("url") && typed("profile") {
         return Err(Failure::Usage("--url and --profile name two daemons; only one can be asked".into()));
     }
-    let url_set = matches.value_source("url") != Some(ValueSource::DefaultValue);
-    if url_set && !typed("profile") {
-        return Ok(());
-    }
+    let url_is_given = matches.value_source("url") != Some(ValueSource::DefaultValue);
+    Ok(Some(name).filter(|_| !url_is_given || typed("profile")))
+}
+
+/// Puts the address and the key of the profile there that is asked. Its daemon never gets a key from the environment that was meant for
+/// another.
+pub fn take(general: &mut General, matches: &ArgMatches) -> Result<(), Failure> {
+    let Some(name) = general.profile.clone() else { return Ok(()) };
     let (path, profiles) = all()?;
     let names: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
     let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let unknown = Failure::Usage(format!("{} has no profile {name:?}; it has {known}. A profile looks so:\n{EXAMPLE}", path.display()));
     let profile = profiles.into_iter().find(|profile| profile.name == name).ok_or(unknown)?;
-    if !typed("key") {
+    if matches.value_source("key") != Some(ValueSource::CommandLine) {
         general.key = profile.key.as_ref().map(|key| key.read(&name)).transpose()?;
     }
     general.url = profile.url;
@@ -83,7 +88,8 @@ pub fn choose(general: &mut General, matches: &ArgMatches) -> Result<(), Failure
 
 /// The file, and what is in it; nothing where it isn't there.
 pub fn all() -> Result<(PathBuf, Vec<Profile>), Failure> {
-    let path = file(env::var_os("XDG_CONFIG_HOME").map(PathBuf::from), env::home_dir())
+    let path = folder("XDG_CONFIG_HOME", ".config")
+        .map(|folder| folder.join("profiles.toml"))
         .ok_or_else(|| Failure::Usage("there is no folder for profiles: neither XDG_CONFIG_HOME nor HOME is an absolute path".into()))?;
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -137,13 +143,6 @@ fn is_private(_path: &Path) -> bool {
     true
 }
 
-/// `$XDG_CONFIG_HOME/minivault/profiles.toml`, or where the XDG specification says it is when that is unset or relative.
-fn file(config_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
-    let config = config_home.filter(|path| path.is_absolute());
-    let config = config.or_else(|| Some(home.filter(|home| home.is_absolute())?.join(".config")))?;
-    Some(config.join("minivault").join("profiles.toml"))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -153,16 +152,6 @@ mod tests {
     fn refused(text: &str, private: bool, why: &str) {
         let said = parse(text, Path::new("/etc/p.toml"), private).unwrap_err();
         assert!(said.contains(why), "{said}");
-    }
-
-    #[test]
-    fn profiles_lie_where_xdg_says() {
-        let check = |config: Option<&str>, home: Option<&str>, expected: Option<&str>| {
-            assert_eq!(file(config.map(PathBuf::from), home.map(PathBuf::from)), expected.map(PathBuf::from));
-        };
-        check(Some("/config"), Some("/home/me"), Some("/config/minivault/profiles.toml"));
-        check(Some("config"), Some("/home/me"), Some("/home/me/.config/minivault/profiles.toml"));
-        check(None, None, None);
     }
 
     #[test]

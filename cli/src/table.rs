@@ -5,6 +5,11 @@ const BAR: usize = 24;
 /// A bar shorter than that tells nothing.
 const SHORTEST_BAR: usize = 8;
 
+/// Milliseconds in a cell; a dash where nothing was measured.
+pub fn ms(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.1} ms"))
+}
+
 /// Rows whose cells line up: the first column to the left, the numbers after it to the right.
 pub fn columns(rows: &[Vec<String>]) -> Vec<String> {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);

@@ -25,6 +25,15 @@ fn each_turn_carries_what_was_said_before() {
 }
 
 #[test]
+fn commands_are_messages_in_a_pipe() {
+    let daemon = Daemon::answering(vec![stream(&chat_events(&["one"]), 4096)]);
+    check(&run_with_input(&daemon.url, &["chat"], b"/quit\n"), 0, "one\n", "");
+    assert_eq!(daemon.request().body["messages"], json!([{"role": "user", "content": "/quit"}]));
+    let help = cli(&["chat", "--help"]).command.output().unwrap();
+    assert!(String::from_utf8(help.stdout).unwrap().contains("from a pipe each line is a message"));
+}
+
+#[test]
 fn an_answer_comes_before_the_next_line_is_read() {
     let daemon = Daemon::answering(vec![stream(&chat_events(&["one"]), 4096), stream(&chat_events(&["two"]), 4096)]);
     let mut cli = cli(&["chat", "--url", &daemon.url]);

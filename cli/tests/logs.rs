@@ -64,6 +64,7 @@ fn files_are_read_without_a_daemon() {
     check(&in_folder(folder.path(), &["logs", "--since", "2026-11-25T10:15:04Z"]), 0, "", "");
     check(&in_folder(folder.path(), &["logs", "show", "id-2", "--json"]), 0, &format!("{}\n", lines[1]), "");
     check(&in_folder(folder.path(), &["logs", "show", "id-9"]), 1, "", "there is no interaction `id-9`");
+    check(&in_folder(folder.path(), &["logs", "show", "last", "--json"]), 0, &format!("{}\n", lines[2]), "");
     let stats = in_folder(folder.path(), &["logs", "stats"]);
     assert!(String::from_utf8_lossy(&stats.stdout).contains("2026-11-25         3       0     0     6        9      20.0"), "{stats:?}");
 }
@@ -118,6 +119,32 @@ fn a_replay_that_differs_has_a_status_of_its_own() {
     assert_eq!((request.line.as_str(), request.body), ("POST /interactions/a%2Fb/replay HTTP/1.1", json!({"engine": "m"})));
     let expected = "a/b  differs at token 2 (byte 7)\n  recorded  \" one\"\n  now       \" other\"\n";
     check(&run(&daemon.url, &["replay", "a/b"]), 4, expected, "");
+}
+
+#[test]
+fn last_is_the_newest_interaction() {
+    let mut lines = lines(3);
+    lines[2] = lines[2].replace("\"seq\"", "\"replay_of\":\"id-1\",\"seq\"");
+    let daemon = Daemon::answering(vec![
+        page(&lines[2..], None),
+        page(&[], None),
+        // Of what was run again the one that was asked first is meant, however many replays there are.
+        page(&lines[2..], Some(3)),
+        page(&lines[1..2], None),
+        answer("200 OK", &replayed("id-2", "identical", Value::Null)),
+    ]);
+    check(&run(&daemon.url, &["logs", "show", "last", "--json"]), 0, &format!("{}\n", lines[2]), "");
+    check(&run(&daemon.url, &["logs", "show", "last"]), 1, "", "there is no such interaction in the log");
+    check(&run(&daemon.url, &["replay", "last", "--model", "m"]), 0, "id-2  identical: 3 tokens of m\n", "");
+    let asked: Vec<String> = (0..5).map(|_| daemon.request().line).collect();
+    assert_eq!(asked[0], "GET /interactions?limit=10 HTTP/1.1");
+    assert_eq!(asked[3..], ["GET /interactions?model=m&before=3&limit=10 HTTP/1.1", "POST /interactions/id-2/replay HTTP/1.1"]);
+}
+
+#[test]
+fn nothing_to_run_again_is_no_failure() {
+    let daemon = Daemon::answering(vec![page(&[], None)]);
+    check(&run(&daemon.url, &["replay", "--all", "--since", "1h"]), 0, "0 run again: 0 identical\n", "");
 }
 
 #[test]

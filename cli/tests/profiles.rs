@@ -60,6 +60,17 @@ fn profiles_are_listed_without_their_keys() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert_eq!(squeeze(&text), squeeze(listed));
+    // Another daemon would be asked.
+    let variables = [("MINIVAULT_PROFILE", "laptop"), ("MINIVAULT_URL", NOBODY)];
+    for (arguments, variables, starred) in [
+        (&["profiles"][..], &variables[..], false),
+        (&["profiles", "--url", NOBODY], &variables[..1], false),
+        (&["profiles", "--profile", "laptop"], &variables[1..], true),
+        (&["profiles"], &[], false),
+    ] {
+        let output = with_profiles(url, profiles, arguments, variables);
+        assert_eq!(String::from_utf8_lossy(&output.stdout).contains('*'), starred, "{arguments:?} {variables:?} {output:?}");
+    }
     let output = with_profiles(url, profiles, &["profiles", "--json"], &[]);
     let list: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(list, json!([{"name": "laptop", "url": "http://laptop:1/", "key": "$LAPTOP_KEY"}]));

@@ -26,9 +26,9 @@ fn health() -> Vec<Step> {
 #[test]
 fn models_are_a_table() {
     let daemon = Daemon::answering(vec![answer("200 OK", &models_json())]);
-    let table = "NAME          STATE   BACKEND    MODEL    CONTEXT  DETERMINISM  NOTE\n\
-                 distilgpt2 *  failed  gpt2       -        -        -            answered by smollm2: no file\n\
-                 smollm2       ready   llama-cpp  SmolLM2  2048     serial\n";
+    let table = "NAME          STATE            BACKEND    MODEL    CONTEXT  DETERMINISM  NOTE\n\
+                 distilgpt2 *  smollm2 answers  gpt2       -        -        -            no file\n\
+                 smollm2       ready            llama-cpp  SmolLM2  2048     serial\n";
     check(&run(&daemon.url, &["models"]), 0, table, "");
     assert_eq!(daemon.request().line, "GET /v1/models HTTP/1.1");
 }

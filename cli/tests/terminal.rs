@@ -4,92 +4,11 @@
 
 mod support;
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::path::Path;
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
-use std::time::Instant;
+use std::sync::mpsc::channel;
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::json;
+use support::terminal::Terminal;
 use support::*;
-
-/// The CLI on a terminal of its own.
-struct Terminal {
-    child: Child,
-    keyboard: File,
-    screen: Receiver<Vec<u8>>,
-    seen: String,
-    home: tempfile::TempDir,
-}
-
-impl Terminal {
-    fn running(url: &str, arguments: &[&str]) -> Self {
-        Self::in_environment(url, arguments, &[])
-    }
-
-    fn in_environment(url: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&controller).unwrap();
-        unlockpt(&controller).unwrap();
-        tcsetwinsize(&controller, Winsize { ws_row: 24, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-        let name = ptsname(&controller, Vec::new()).unwrap();
-        let user = || Stdio::from(OpenOptions::new().read(true).write(true).open(Path::new(name.to_str().unwrap())).unwrap());
-        let mut cli = cli(arguments);
-        let child = cli
-            .command
-            .env("MINIVAULT_URL", url)
-            .envs(variables.iter().copied())
-            .stdin(user())
-            .stdout(user())
-            .stderr(user())
-            .spawn()
-            .unwrap();
-        // The command holds the terminal open; without it, the screen ends when the child does.
-        let home = cli.home;
-        drop(cli.command);
-        let keyboard = File::from(controller);
-        let mut reader = keyboard.try_clone().unwrap();
-        let (sender, screen) = channel();
-        thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(length @ 1..) = reader.read(&mut buffer) {
-                if sender.send(buffer[..length].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
-        Self { child, keyboard, screen, seen: String::new(), home }
-    }
-
-    /// Waits until `text` is on the screen, and forgets what came before.
-    #[track_caller]
-    fn shows(&mut self, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(place) = self.seen.find(text) {
-                self.seen.drain(..place + text.len());
-                return;
-            }
-            match self.screen.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(error) => panic!("never shows {text:?} ({error}); shows {:?}", self.seen),
-            }
-        }
-    }
-
-    fn types(&mut self, keys: &str) {
-        self.keyboard.write_all(keys.as_bytes()).unwrap();
-    }
-
-    #[track_caller]
-    fn exits_with(&mut self, code: i32) {
-        assert_eq!(self.child.wait().unwrap().code(), Some(code), "{:?}", self.seen);
-    }
-}
 
 fn ready() -> Vec<Step> {
     answer("200 OK", r#"{"status":"ready","engine":"smollm2"}"#)
@@ -199,13 +118,15 @@ fn clear_forgets_and_ctrl_c_at_the_prompt_leaves() {
 #[test]
 fn a_conversation_is_steered_retried_and_saved() {
     let models = json!({"object": "list", "data": [
-        {"id": "smollm2", "object": "model", "created": 0, "owned_by": "minivault"},
-        {"id": "other", "object": "model", "created": 0, "owned_by": "minivault"},
+        {"id": "smollm2", "object": "model", "created": 0, "owned_by": "minivault",
+         "minivault": {"default": true, "state": "ready", "backend": "llama-cpp"}},
+        {"id": "other", "object": "model", "created": 0, "owned_by": "minivault",
+         "minivault": {"default": false, "state": "ready", "backend": "gpt2", "answered_by": "smollm2"}},
     ]});
     let models = || answer("200 OK", &models.to_string());
     let said = |text: &str| stream(&chat_events(&[text]), 4096);
     let refused = answer("400 Bad Request", &error_json("top_p must lie between 0 and 1, not 7"));
-    let daemon = Daemon::answering(vec![ready(), said("fine"), models(), models(), refused, said("better")]);
+    let daemon = Daemon::answering(vec![ready(), said("fine"), models(), models(), models(), refused, said("better")]);
     let mut terminal = Terminal::running(&daemon.url, &["chat"]);
     let file = terminal.home.path().join("talk.md");
     let save = format!("/save {}", file.display());
@@ -216,6 +137,7 @@ fn a_conversation_is_steered_retried_and_saved() {
         ("one\\", ". "),
         (" two", "[smollm2: seed 7]"),
         ("/model nobody", "the daemon has no engine \"nobody\"; it has smollm2, other"),
+        ("/model", "* smollm2  ready\r\n  other  smollm2 answers"),
         ("/model other", "other is asked"),
         ("/system Be kind.", "told before"),
         ("/set temperature warm", "temperature is a number, not \"warm\""),
@@ -237,15 +159,46 @@ fn a_conversation_is_steered_retried_and_saved() {
     terminal.shows("> ");
     terminal.types("/quit\r");
     terminal.exits_with(0);
-    let bodies: Vec<_> = (0..6).map(|_| daemon.request().body).collect();
+    let bodies: Vec<_> = (0..7).map(|_| daemon.request().body).collect();
     let question = json!({"role": "user", "content": "one\n two"});
     assert_eq!((&bodies[1]["messages"], &bodies[1]["seed"]), (&json!([question]), &json!(7)));
-    assert_eq!((&bodies[4]["top_p"], &bodies[5]["top_p"]), (&json!(7.0), &serde_json::Value::Null));
-    assert_eq!(bodies[5]["model"], "other");
-    assert_eq!(bodies[5]["messages"], json!([{"role": "system", "content": "Be kind."}, question]));
-    assert!(bodies[5]["seed"].is_u64() && bodies[5]["seed"] != 7, "the same seed would give the same answer: {}", bodies[5]["seed"]);
+    assert_eq!((&bodies[5]["top_p"], &bodies[6]["top_p"]), (&json!(7.0), &serde_json::Value::Null));
+    assert_eq!(bodies[6]["model"], "other");
+    assert_eq!(bodies[6]["messages"], json!([{"role": "system", "content": "Be kind."}, question]));
+    assert!(bodies[6]["seed"].is_u64() && bodies[6]["seed"] != 7, "the same seed would give the same answer: {}", bodies[6]["seed"]);
     let saved = std::fs::read_to_string(&file).unwrap();
     assert_eq!(saved, "## System\n\nBe kind.\n\n## User\n\none\n two\n\n## Assistant\n\nbetter\n");
+}
+
+#[test]
+fn slips_are_recognised_and_an_answer_that_was_cut_says_so() {
+    let cut = chat_events(&["half"]).replace("\"stop\"", "\"length\"");
+    let daemon = Daemon::answering(vec![ready(), stream(&cut, 4096), stream(&cut, 4096)]);
+    let mut terminal = Terminal::running(&daemon.url, &["chat", "--seed", "7"]);
+    for (typed, shown) in [
+        ("/modle other", "/modle other is no command; did you mean /model?"),
+        ("/set temprature 1", "\"temprature\" can't be set; did you mean temperature?"),
+        ("one", "[smollm2: seed 7; cut at the context's end; /clear makes room]"),
+        ("/set max_tokens 3", "max_tokens 3"),
+        ("two", "[smollm2: seed 7; cut by max_tokens 3]"),
+    ] {
+        terminal.shows("> ");
+        terminal.types(&format!("{typed}\r"));
+        terminal.shows(shown);
+    }
+    terminal.shows("> ");
+    terminal.types("/quit\r");
+    terminal.exits_with(0);
+}
+
+#[test]
+fn a_long_replay_is_seen_to_be_under_way() {
+    let (gone, _) = channel();
+    let daemon = Daemon::answering(vec![vec![Step::AwaitHangup(gone)]]);
+    let mut terminal = Terminal::running(&daemon.url, &["replay", "a"]);
+    terminal.shows("running it again · 00:00:00");
+    interrupt(&terminal.child);
+    terminal.exits_with(130);
 }
 
 #[test]
@@ -343,53 +296,4 @@ fn no_prompt_on_a_terminal_is_a_usage_error() {
     let mut terminal = Terminal::running(NOBODY, &["generate"]);
     terminal.shows("no prompt: give one as an argument, or pipe it in");
     terminal.exits_with(2);
-}
-
-/// A look at a daemon whose engine has generated so many tokens.
-fn look(tokens: usize) -> [Vec<Step>; 2] {
-    let loaded = json!({"model": "m", "source": "s", "fingerprint": "f", "context_length": 8, "determinism": "bitwise", "same_bytes": {},
-                        "slots": 4, "active": 2, "queued": 3});
-    let model = json!({"id": "smollm2", "object": "model", "created": 0, "owned_by": "minivault",
-                       "minivault": {"default": true, "state": "ready", "backend": "gpt2", "loaded": loaded}});
-    let metrics = format!("minivault_time_per_output_token_seconds_count{{engine=\"smollm2\"}} {tokens}\n");
-    [answer("200 OK", &json!({"object": "list", "data": [model]}).to_string()), answer("200 OK", &metrics)]
-}
-
-#[test]
-fn top_draws_in_place_and_gives_the_terminal_back() {
-    let daemon = Daemon::answering([look(0), look(1000)].into_iter().flatten().collect());
-    let mut terminal = Terminal::running(&daemon.url, &["top"]);
-    terminal.shows("\u{1b}[?1049h");
-    terminal.shows(": 0.0 tokens/s");
-    terminal.shows("2/4  ████████████");
-    // After a second. The script is over then: the daemon is gone, and is looked for.
-    terminal.shows("\u{1b}[H");
-    terminal.shows("no daemon answers");
-    terminal.types("xq");
-    terminal.shows("\u{1b}[?25h\u{1b}[?1049l");
-    terminal.exits_with(0);
-}
-
-#[test]
-fn ctrl_c_leaves_top_and_the_terminal_as_it_was() {
-    let daemon = Daemon::answering(look(0).into_iter().collect());
-    let mut terminal = Terminal::running(&daemon.url, &["top"]);
-    terminal.shows("q leaves");
-    interrupt(&terminal.child);
-    terminal.shows("\u{1b}[?1049l");
-    terminal.exits_with(130);
-}
-
-#[test]
-fn top_tells_a_pipe_one_second_as_lines() {
-    let daemon = Daemon::answering([look(0), look(1000)].into_iter().flatten().collect());
-    let output = run(&daemon.url, &["top"]);
-    let text = String::from_utf8(output.stdout).unwrap();
-    let lines: Vec<&str> = text.lines().collect();
-    assert!(output.status.success() && !text.contains('\x1b') && lines.len() == 4, "{text}");
-    let cells: Vec<&str> = lines[3].split_whitespace().collect();
-    assert_eq!((cells[0], cells[1], cells[8]), ("smollm2", "ready", "2/4"), "{text}");
-    let speed: f64 = cells[2].parse().unwrap();
-    assert!(speed > 0.0 && speed <= 1000.0, "{text}");
-    check(&run(NOBODY, &["top"]), 3, "", "`make run`");
 }

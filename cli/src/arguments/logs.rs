@@ -10,6 +10,7 @@ Examples:
   minivault logs --since 2h --grep 'Once upon'
   minivault logs --follow --model smollm2
   minivault logs --json --limit 1000 | jq -r .response
+  minivault logs show last
   minivault logs show 0199c1f2-5a3e-7000-8000-3f1d9b6c2a11
   minivault logs stats --since 7d
   minivault logs verify --dir logs
@@ -18,11 +19,11 @@ Newest first; with --follow oldest first. --dir reads the files themselves, also
 
 pub const REPLAY_EXAMPLES: &str = "\
 Examples:
-  minivault replay 0199c1f2-5a3e-7000-8000-3f1d9b6c2a11
+  minivault replay last
   minivault replay 0199c1f2-5a3e-7000-8000-3f1d9b6c2a11 --engine smollm2
   minivault replay --all --since 1d --model distilgpt2
 
-Exits 0 if nothing differs, 4 if something does. Each replay is logged; --all leaves out what is one itself.";
+Exits 0 if nothing differs, 4 if something does. Each replay is logged; --all and `last` leave out what is one itself.";
 
 /// `minivault logs`
 #[derive(Debug, Args)]
@@ -48,8 +49,6 @@ pub enum LogsCommand {
 /// `minivault logs` itself
 #[derive(Debug, Args)]
 pub struct List {
-    #[command(flatten)]
-    pub wanted: Wanted,
     /// The most interactions to show
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
@@ -61,12 +60,14 @@ pub struct List {
     pub json: bool,
     #[command(flatten)]
     pub place: Place,
+    #[command(flatten)]
+    pub wanted: Wanted,
 }
 
 /// `minivault logs show`
 #[derive(Debug, Args)]
 pub struct Show {
-    /// The interaction's name
+    /// The interaction's name, or `last` for the newest
     pub id: String,
     /// Print the line as it stands in the log
     #[arg(long)]
@@ -78,13 +79,13 @@ pub struct Show {
 /// `minivault logs stats`
 #[derive(Debug, Args)]
 pub struct Stats {
-    #[command(flatten)]
-    pub wanted: Wanted,
     /// Print JSON on one line
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
     pub place: Place,
+    #[command(flatten)]
+    pub wanted: Wanted,
 }
 
 /// `minivault logs verify`
@@ -100,7 +101,7 @@ pub struct Verify {
 /// `minivault replay`
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// The interaction's name
+    /// The interaction's name, or `last` for the newest that is wanted
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub id: Option<String>,
     /// Ask this engine and not the one that answered
@@ -109,14 +110,14 @@ pub struct Replay {
     /// Run all again that are wanted
     #[arg(long)]
     pub all: bool,
-    #[command(flatten)]
-    pub wanted: Wanted,
     /// Print JSON, one line for each replay
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub wanted: Wanted,
 }
 
-/// Which interactions.
+/// Which interactions. Where it is flattened, last: its heading goes for all that follows.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Which interactions")]
 pub struct Wanted {

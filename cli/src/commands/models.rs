@@ -1,6 +1,6 @@
 //! `minivault models`: the engines that a request can name.
 
-use minivault_wire::models::{Model, ModelList};
+use minivault_wire::models::{Model, ModelDetails, ModelList};
 
 use crate::arguments::Report;
 use crate::client::Client;
@@ -37,32 +37,34 @@ fn table(list: &ModelList) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
+/// How an engine is, in a word or two.
+pub fn state(details: &ModelDetails) -> String {
+    // The state is the other engine's then, and told in its own row.
+    details.answered_by.as_ref().map_or_else(|| details.state.clone(), |other| format!("{other} answers"))
+}
+
 fn row(model: &Model) -> [String; HEADINGS.len()] {
     let details = model.minivault.clone().unwrap_or_default();
+    let state = state(&details);
     let known = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     let loaded = details.loaded.unwrap_or_default();
     let context = if loaded.context_length == 0 { String::new() } else { loaded.context_length.to_string() };
     // One engine, one line; `minivault status` tells the whole reason.
     let reason = details.reason.map(|reason| reason.lines().next().unwrap_or_default().to_owned());
-    let note = match (details.answered_by, reason) {
-        (Some(other), Some(reason)) => format!("answered by {other}: {reason}"),
-        (Some(other), None) => format!("answered by {other}"),
-        (None, reason) => reason.unwrap_or_default(),
-    };
     [
         format!("{}{}", model.id, if details.default { " *" } else { "" }),
-        known(details.state),
+        known(state),
         known(details.backend),
         known(loaded.model),
         known(context),
         known(loaded.determinism),
-        note,
+        reason.unwrap_or_default(),
     ]
 }
 
 #[cfg(test)]
 mod tests {
-    use minivault_wire::models::{LoadedModel, ModelDetails};
+    use minivault_wire::models::LoadedModel;
 
     use super::*;
 
@@ -94,10 +96,10 @@ mod tests {
             ModelList { object: "list".into(), data: vec![model("a", Some(ready)), model("upstream", Some(failed)), model("bare", None)] };
         assert_eq!(
             table(&list).join("\n"),
-            "NAME      STATE   BACKEND  MODEL       CONTEXT  DETERMINISM  NOTE\n\
-             a *       ready   gpt2     DistilGPT2  1024     bitwise\n\
-             upstream  failed  openai   -           -        -            answered by a: no answer\n\
-             bare      -       -        -           -        -"
+            "NAME      STATE      BACKEND  MODEL       CONTEXT  DETERMINISM  NOTE\n\
+             a *       ready      gpt2     DistilGPT2  1024     bitwise\n\
+             upstream  a answers  openai   -           -        -            no answer\n\
+             bare      -          -        -           -        -"
         );
     }
 }

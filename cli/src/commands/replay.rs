@@ -3,7 +3,7 @@
 use minivault_wire::interactions::{Difference, ReplayAnswer, ReplayBody, Verdict};
 use serde::Deserialize;
 
-use super::logs::source::{Lines, PAGE, Part, Source};
+use super::logs::source::{LAST, Lines, PAGE, Part, Source};
 use crate::arguments::logs::Replay;
 use crate::client::{Client, Whole};
 use crate::failure::Failure;
@@ -13,13 +13,22 @@ use crate::output::Output;
 pub async fn run(client: &Client, arguments: &Replay, output: &mut Output) -> Result<(), Failure> {
     let body = ReplayBody { engine: arguments.engine.clone() };
     match &arguments.id {
+        Some(id) if id == LAST => {
+            let is_original = |line: &str| candidate(line).is_some();
+            let line = Source::Daemon(client).newest(&arguments.wanted, is_original).await?;
+            let id = candidate(&line).map(|candidate| candidate.id).unwrap_or_default();
+            one(client, &id, &body, arguments.json, output).await
+        }
         Some(id) => one(client, id, &body, arguments.json, output).await,
         None => all(client, arguments, &body, output).await,
     }
 }
 
 async fn one(client: &Client, id: &str, body: &ReplayBody, json: bool, output: &mut Output) -> Result<(), Failure> {
-    let Whole { raw, value: answer } = client.replay(id, body).await?.map_err(Failure::Failed)?;
+    let spinner = output.spinner("running it again");
+    let answered = client.replay(id, body).await;
+    spinner.finish_and_clear();
+    let Whole { raw, value: answer } = answered?.map_err(Failure::Failed)?;
     if json {
         output.line(&raw)?;
     } else {
@@ -36,6 +45,11 @@ struct Candidate {
     replay_of: Option<String>,
 }
 
+/// `None` for what is a replay itself, and for lines that have no name.
+fn candidate(line: &str) -> Option<Candidate> {
+    serde_json::from_str::<Candidate>(line).ok().filter(|candidate| candidate.replay_of.is_none())
+}
+
 #[derive(Default)]
 struct Summary {
     identical: usize,
@@ -49,7 +63,8 @@ struct Summary {
 async fn all(client: &Client, arguments: &Replay, body: &ReplayBody, output: &mut Output) -> Result<(), Failure> {
     let ids = candidates(client, arguments).await?;
     if ids.is_empty() {
-        return Err(Failure::Failed("no interaction is wanted by that".into()));
+        output.note("no interaction is wanted by that");
+        return if arguments.json { Ok(()) } else { output.line(&Summary::default().told()) };
     }
     let bar = output.progress(ids.len());
     let mut summary = Summary::default();
@@ -97,8 +112,7 @@ async fn candidates(client: &Client, arguments: &Replay) -> Result<Vec<String>, 
     let (mut ids, mut part) = (Vec::new(), Part::default());
     loop {
         let Lines { lines, next } = source.page(&arguments.wanted, part, PAGE).await?;
-        let candidates = lines.iter().filter_map(|line| serde_json::from_str::<Candidate>(line).ok());
-        ids.extend(candidates.filter(|candidate| candidate.replay_of.is_none()).map(|candidate| candidate.id));
+        ids.extend(lines.iter().filter_map(|line| candidate(line)).map(|candidate| candidate.id));
         match next {
             Some(next) => part.before = Some(next),
             None => break,
@@ -149,6 +163,9 @@ fn told(answer: &ReplayAnswer) -> Vec<String> {
 fn verdict(answer: &ReplayAnswer) -> String {
     let place = answer.difference.as_ref();
     match answer.verdict {
+        Verdict::Identical if answer.recorded_model != answer.model => {
+            format!("identical: {} tokens of {}, as recorded of {}", answer.recorded_tokens, answer.model, answer.recorded_model)
+        }
         Verdict::Identical => format!("identical: {} tokens of {}", answer.recorded_tokens, answer.model),
         Verdict::SameText => format!("same text by {}", answer.model),
         Verdict::Differs => {
@@ -183,6 +200,8 @@ mod tests {
         let lines = ["the model is another one", "a  differs at token 3 (byte 9)", "  recorded  \" one\"", "  now       \"\\n\""];
         assert_eq!(told(&answer(Verdict::Differs, Some(difference))), lines);
         assert_eq!(told(&answer(Verdict::Identical, None)), ["a  identical: 5 tokens of m"]);
+        let elsewhere = ReplayAnswer { model: "n".into(), ..answer(Verdict::Identical, None) };
+        assert_eq!(told(&elsewhere), ["a  identical: 5 tokens of n, as recorded of m"]);
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! A daemon that answers as its script says, and the CLI as a process.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub mod screen;
+#[cfg(target_os = "linux")]
+pub mod terminal;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
@@ -184,7 +188,11 @@ pub fn run_with_input(url: &str, arguments: &[&str], input: &[u8]) -> Output {
 
 /// What Ctrl-C sends.
 pub fn interrupt(child: &Child) {
-    rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT).unwrap();
+    signal(child, rustix::process::Signal::INT);
+}
+
+pub fn signal(child: &Child, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
 }
 
 /// Checks exit code and exact stdout, and that stderr tells `said` (nothing at all if empty).

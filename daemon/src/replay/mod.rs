@@ -119,22 +119,47 @@ fn changes(record: &Record, now: &EngineInfo) -> Vec<String> {
     if *then == Computation::default() {
         return notes;
     }
+    let count = |threads: usize| if threads == 0 { String::new() } else { threads.to_string() };
     let pairs = [
-        ("backend", &record.backend, &now.backend),
+        ("backend", record.backend.as_str(), now.backend.as_str()),
         ("engine's version", &then.version, &version),
         ("dtype", &then.dtype, &dtype),
         ("kernel", &then.kernel, &kernel),
-        ("number of threads", &then.threads.to_string(), &threads.to_string()),
+        ("number of threads", &count(then.threads), &count(threads)),
     ];
-    // ggml writes F32 for f32.
-    let changed = pairs.iter().filter(|(_, then, now)| !then.eq_ignore_ascii_case(now));
-    notes.extend(changed.map(|(what, then, now)| format!("the {what} is another one: `{then}` then, `{now}` now")));
+    notes.extend(pairs.into_iter().filter_map(|(what, then, now)| change(what, then, now)));
     if record.finish_reason == Outcome::Error {
         notes.push(format!("the recorded answer broke off: {}", record.error.as_deref().unwrap_or("the log doesn't say why")));
     }
     notes
 }
 
+/// What is to be said of one of them; empty is what isn't known.
+fn change(what: &str, then: &str, now: &str) -> Option<String> {
+    match (then, now) {
+        // ggml writes F32 for f32.
+        _ if then.eq_ignore_ascii_case(now) => None,
+        (then, "") => Some(format!("the {what} was `{then}`; what it is now, the engine doesn't say")),
+        ("", now) => Some(format!("the {what} is `{now}`; what it was then, the engine didn't say")),
+        (then, now) => Some(format!("the {what} is another one: `{then}` then, `{now}` now")),
+    }
+}
+
 fn short(fingerprint: &str) -> String {
     fingerprint.chars().take(16).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_said_and_not_shown_empty() {
+        let check = |then, now, expected| assert_eq!(change("dtype", then, now).as_deref(), expected);
+        check("F32", "f32", None);
+        check("", "", None);
+        check("f32", "q8", Some("the dtype is another one: `f32` then, `q8` now"));
+        check("f32", "", Some("the dtype was `f32`; what it is now, the engine doesn't say"));
+        check("", "q8", Some("the dtype is `q8`; what it was then, the engine didn't say"));
+    }
 }

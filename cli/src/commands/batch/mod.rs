@@ -6,11 +6,12 @@
 mod requests;
 mod results;
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::arguments::Batch;
@@ -20,68 +21,111 @@ use crate::output::Output;
 use requests::Request;
 use results::Results;
 
-/// How long a daemon may say that it can't answer now.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// What became of a request in this run.
+enum Outcome {
+    Answer(Value),
+    Refused(Value),
+    /// Nothing yet, and why.
+    Open(String),
+}
 
 /// Asks whatever isn't answered yet.
 pub async fn run(client: &Client, arguments: Batch, output: &mut Output) -> Result<(), Failure> {
-    let Batch { input, output: target, concurrency, sampling } = arguments;
+    let Batch { input, output: target, concurrency, patience, sampling } = arguments;
     let requests = requests::read(&input, &sampling)?;
     let mut results = Results::open(&target, &requests)?;
-    let done = results.answered();
+    let (all, done, mut refused) = (requests.len(), results.answered(), results.refused());
     if done > 0 {
-        output.note(&format!("{done} of {} are answered in {target} already", requests.len()));
+        output.note(&format!("{done} of {all} are answered in {target} already"));
     }
-    let bar = output.progress(requests.len());
+    if let Some(others) = results.of_other_flags() {
+        output.warn(&format!("{others}; they stay as they are"));
+    }
+    let bar = output.progress(all);
     bar.set_position(done as u64);
     // What was answered before this run says nothing of how fast it is.
     bar.reset_eta();
-    let (started, mut tokens, mut refused) = (Instant::now(), 0, results.refused());
-    let mut answers = stream::iter(&requests[done..]).map(|request| ask(client, request)).buffered(concurrency.get());
-    while let Some(answer) = answers.next().await {
-        let (request, outcome) = answer?;
-        let result = match outcome {
-            Ok(answer) => {
+    let (started, mut tokens, mut open) = (Instant::now(), 0, Open::default());
+    let patience = Patience { limit: Duration::from_secs(patience), answered: Cell::new(started) };
+    let to_ask: Vec<&Request> = requests.iter().filter(|request| !results.has(request)).collect();
+    let asked = to_ask.len();
+    let mut outcomes = stream::iter(to_ask).map(|request| ask(client, request, &patience)).buffered(concurrency.get());
+    while let Some(outcome) = outcomes.next().await {
+        match outcome? {
+            (request, Outcome::Answer(answer)) => {
                 tokens += answer.pointer("/usage/completion_tokens").and_then(Value::as_u64).unwrap_or(0);
-                request.result("answer", &answer)
+                results.add(request, "answer", &answer)?;
             }
-            Err(error) => {
+            (request, Outcome::Refused(error)) => {
                 refused += 1;
-                request.result("error", &error)
+                results.add(request, "error", &error)?;
             }
-        };
-        results.add(&result)?;
+            (request, Outcome::Open(why)) => {
+                let why = format!("line {}: {why}", request.line);
+                bar.suspend(|| output.note(&why));
+                open.add(why);
+            }
+        }
         let rate = tokens as f64 / started.elapsed().as_secs_f64().max(0.001);
-        bar.set_message(format!("{rate:.0} tokens/s{}", if refused > 0 { format!(" · {refused} refused") } else { String::new() }));
+        let counted = |count: usize, word: &str| if count > 0 { format!(" · {count} {word}") } else { String::new() };
+        bar.set_message(format!("{rate:.0} tokens/s{}{}", counted(refused, "refused"), counted(open.count, "open")));
         bar.inc(1);
     }
     results.finish()?;
     bar.finish_and_clear();
-    output.note(&format!("{} answered in {:.1} s, {tokens} tokens", requests.len() - done, started.elapsed().as_secs_f64()));
-    match refused {
-        0 => Ok(()),
-        refused => Err(Failure::Failed(format!("{refused} of {} were refused; their lines in {target} say why", requests.len()))),
+    output.note(&format!("{} answered in {:.1} s, {tokens} tokens", asked - open.count, started.elapsed().as_secs_f64()));
+    let mut left = Vec::new();
+    if refused > 0 {
+        left.push(format!("{refused} of {all} were refused; their lines in {target} say why"));
     }
+    left.extend(open.told(all));
+    if left.is_empty() { Ok(()) } else { Err(Failure::Failed(left.join("\n"))) }
+}
+
+/// Requests that have no result after this run.
+#[derive(Default)]
+struct Open {
+    count: usize,
+    first: String,
+}
+
+impl Open {
+    fn add(&mut self, why: String) {
+        self.count += 1;
+        if self.count == 1 {
+            self.first = why;
+        }
+    }
+
+    fn told(&self, all: usize) -> Option<String> {
+        let Self { count, first } = self;
+        (*count > 0).then(|| format!("{count} of {all} are open, which the same command asks again; the first is {first}"))
+    }
+}
+
+/// How long the daemon may say, without an answer to anybody in between, that it can't answer now.
+struct Patience {
+    limit: Duration,
+    answered: Cell<Instant>,
 }
 
 /// Asks one, and asks again while the daemon says that it can't answer now.
-async fn ask<'a>(client: &Client, request: &'a Request) -> Result<(&'a Request, Result<Value, Value>), Failure> {
-    let begun = Instant::now();
+async fn ask<'a>(client: &Client, request: &'a Request, patience: &Patience) -> Result<(&'a Request, Outcome), Failure> {
     loop {
-        match client.ask(&request.path, &request.body).await? {
-            Asked::Answer(answer) => return Ok((request, Ok(answer))),
-            Asked::Refused(error) => return Ok((request, Err(error))),
-            Asked::Later { after, why } if begun.elapsed() + after > PATIENCE => {
-                return Err(Failure::Failed(format!("{why}; the same command goes on where it stopped")));
+        let outcome = match client.ask(&request.path, &request.body).await? {
+            Asked::Later { after, why } if patience.answered.get().elapsed() + after > patience.limit => {
+                return Ok((request, Outcome::Open(why)));
             }
-            Asked::Later { after, .. } => tokio::time::sleep(after).await,
-        }
-    }
-}
-
-impl Request {
-    fn result(&self, kind: &str, outcome: &Value) -> Value {
-        json!({"line": self.line, "request": self.written, kind: outcome})
+            Asked::Later { after, .. } => {
+                tokio::time::sleep(after).await;
+                continue;
+            }
+            Asked::Answer(answer) => Outcome::Answer(answer),
+            Asked::Refused(error) => Outcome::Refused(error),
+            Asked::Failed(why) => Outcome::Open(why),
+        };
+        patience.answered.set(Instant::now());
+        return Ok((request, outcome));
     }
 }
 

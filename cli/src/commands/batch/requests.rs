@@ -19,6 +19,8 @@ pub struct Request {
     pub line: usize,
     /// As it is written.
     pub written: Value,
+    /// Of the flags, those that stand for what it leaves out.
+    pub flags: Map<String, Value>,
     pub path: String,
     pub body: Value,
 }
@@ -31,10 +33,7 @@ pub fn read(file: &str, sampling: &Sampling) -> Result<Vec<Request>, Failure> {
     let unreadable = |error: io::Error| Failure::Usage(format!("{file} cannot be read: {error}"));
     let reader: Box<dyn BufRead> =
         if file == "-" { Box::new(io::stdin().lock()) } else { Box::new(BufReader::new(File::open(file).map_err(unreadable)?)) };
-    let Value::Object(mut defaults) = serde_json::to_value(sampling.generate_body(String::new())).unwrap_or_default() else {
-        return Err(Failure::Failed("the flags make no request; please report it".into()));
-    };
-    defaults.remove("prompt");
+    let flags = as_flags(sampling)?;
     let mut requests = Vec::new();
     for (index, line) in reader.lines().enumerate() {
         let line = line.map_err(unreadable)?;
@@ -44,16 +43,26 @@ pub fn read(file: &str, sampling: &Sampling) -> Result<Vec<Request>, Failure> {
         let wrong = |reason: String| Failure::Usage(format!("line {} of {file} {reason}", index + 1));
         let written: Value = serde_json::from_str(&line).map_err(|error| wrong(format!("isn't JSON: {error}")))?;
         let (path, mut body) = asked(&written).map_err(wrong)?;
-        for (name, value) in &defaults {
-            body.entry(name.clone()).or_insert_with(|| value.clone());
-        }
-        requests.push(Request { line: index + 1, written, path, body: body.into() });
+        let mut flags = flags.clone();
+        flags.retain(|name, _| !body.contains_key(name));
+        body.extend(flags.clone());
+        requests.push(Request { line: index + 1, written, flags, path, body: body.into() });
     }
     let names = requests.iter().filter_map(|request| request.written.get("custom_id")?.as_str());
     match twice(names) {
         Some(name) => Err(Failure::Usage(format!("{file} has the custom_id {name:?} twice"))),
         None => Ok(requests),
     }
+}
+
+/// What is typed of the fields of a body.
+fn as_flags(sampling: &Sampling) -> Result<Map<String, Value>, Failure> {
+    let body = sampling.generate_body(String::new());
+    // By way of text: a number of the command line keeps the digits that were typed.
+    let fields = serde_json::to_string(&body).and_then(|text| serde_json::from_str::<Map<String, Value>>(&text));
+    let mut fields = fields.map_err(|error| Failure::Failed(format!("the flags make no request: {error}; please report it")))?;
+    fields.remove("prompt");
+    Ok(fields)
 }
 
 /// Where a line goes, and the body that it sends.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::table::with_bars;
+use crate::table::{ms, with_bars};
 
 /// One answer, and when each piece of it came, counted from the request on.
 pub struct Answered {
@@ -76,7 +76,6 @@ pub fn table(levels: &[Level], width: Option<usize>) -> Vec<String> {
             .map(str::to_owned)
             .to_vec(),
     ];
-    let ms = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1} ms"));
     rows.extend(levels.iter().map(|level| {
         let Level { first_token_ms: first, between_tokens_ms: between, .. } = level;
         vec![

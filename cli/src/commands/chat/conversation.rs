@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Instant;
 
 use minivault_wire::chat::{ChatBody, Message};
+use minivault_wire::usage::OpenAiUsage;
 
 use crate::arguments::{Chat, Sampling};
 use crate::client::Client;
@@ -103,13 +104,22 @@ impl Conversation {
             Ending::Complete => {}
         }
         let mut remarks = Vec::new();
-        remarks.extend(answer.tokens.map(|tokens| generate::speed(tokens, started.elapsed())));
+        remarks.extend(answer.usage.map(|usage| generate::speed(usage.completion_tokens, started.elapsed())));
         remarks.extend(seed.map(|seed| format!("seed {seed}")));
-        let mut remark = remarks.join(", ");
-        if answer.finish_reason.as_deref() == Some("length") {
-            remark.push_str("; cut at the limit of tokens");
-        }
+        let cut = cut(answer.finish_reason.as_deref(), body.max_tokens, answer.usage.map(|usage| usage.total_tokens));
+        let remark = [remarks.join(", ")].into_iter().chain(cut).filter(|remark| !remark.is_empty()).collect::<Vec<_>>().join("; ");
         Ok(format!("[{}{}{remark}]", answer.model, if remark.is_empty() { "" } else { ": " }))
+    }
+}
+
+/// Why an answer ended before its end. A chat that names no limit has all that its context holds.
+fn cut(finish_reason: Option<&str>, max_tokens: Option<usize>, total: Option<usize>) -> Option<String> {
+    match (finish_reason?, max_tokens, total) {
+        ("length", Some(limit), _) => Some(format!("cut by max_tokens {limit}")),
+        ("length", None, Some(total)) => Some(format!("cut at the context's end, {total} tokens; /clear makes room")),
+        ("length", None, None) => Some("cut at the context's end; /clear makes room".into()),
+        ("timeout", ..) => Some("cut when the time for an answer was over".into()),
+        _ => None,
     }
 }
 
@@ -123,7 +133,7 @@ struct Answer {
     text: String,
     model: String,
     finish_reason: Option<String>,
-    tokens: Option<usize>,
+    usage: Option<OpenAiUsage>,
     markdown: Markdown,
 }
 
@@ -132,7 +142,7 @@ impl Answer {
         let mut stream: ChatStream = client.chat(body).await?;
         while let Some(chunk) = stream.next().await? {
             self.model = chunk.model;
-            self.tokens = chunk.usage.map(|usage| usage.completion_tokens).or(self.tokens);
+            self.usage = chunk.usage.or(self.usage.take());
             for choice in chunk.choices {
                 self.finish_reason = choice.finish_reason.or(self.finish_reason.take());
                 if let Some(text) = choice.delta.content {
@@ -142,5 +152,20 @@ impl Answer {
             }
         }
         Ok(Ending::Complete)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_cut_says_by_what() {
+        let check = |reason, max_tokens, expected| assert_eq!(cut(Some(reason), max_tokens, Some(2048)).as_deref(), expected);
+        check("length", Some(40), Some("cut by max_tokens 40"));
+        check("length", None, Some("cut at the context's end, 2048 tokens; /clear makes room"));
+        check("timeout", Some(40), Some("cut when the time for an answer was over"));
+        check("stop", Some(40), None);
+        assert_eq!(cut(None, None, None), None);
     }
 }

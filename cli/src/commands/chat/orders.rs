@@ -6,20 +6,24 @@ use std::path::Path;
 use super::conversation::Conversation;
 use super::{settings, transcript};
 use crate::client::Client;
+use crate::commands::models;
 use crate::failure::Failure;
+use crate::nearest::did_you_mean;
 use crate::output::Output;
 
 const HELP: &str = "\
 /retry             another answer to the last question
 /model [NAME]      the engine that is asked; without a name, those there are
 /system [TEXT]     what the model is told before the conversation
-/set [NAME VALUE]  how tokens are chosen: temperature, top_p, max_tokens, seed, …
-/save FILE         write the conversation: JSON to a name in .json, else Markdown; /save! FILE replaces one that is there
+/set [NAME VALUE]  how tokens are chosen: temperature, max_tokens, seed, …
+/save FILE         write the conversation: JSON to a name in .json, else Markdown
+/save! FILE        the same, over a file that is there
 /clear             forget what was said
 /help              this list; Tab completes a command
 /quit              leave, as Ctrl-D and Ctrl-C do
 - as name, text or value leaves it to the daemon again. Ctrl-C stops an answer.
-A message goes on after a line that ends with \\, and from \"\"\" to \"\"\". A space in front sends a line that begins with /.";
+A message goes on after a line that ends with \\, and from \"\"\" to \"\"\".
+A space in front sends a line that begins with /.";
 
 /// What Tab completes.
 pub const NAMES: [&str; 8] = ["/retry", "/model", "/system", "/set", "/save", "/clear", "/help", "/quit"];
@@ -78,7 +82,8 @@ impl<'a> Order<'a> {
                 let list = client.models().await?.value.data;
                 if !list.iter().any(|model| model.id == name || model.aliases.iter().any(|alias| alias == name)) {
                     let names: Vec<&str> = list.iter().map(|model| model.id.as_str()).collect();
-                    return Err(Failure::Usage(format!("the daemon has no engine {name:?}; it has {}", names.join(", "))));
+                    let meant = did_you_mean(name, names.iter().copied(), &format!("it has {}", names.join(", ")));
+                    return Err(Failure::Usage(format!("the daemon has no engine {name:?}; {meant}")));
                 }
                 sampling.model = Some(name.to_owned());
                 output.note(&format!("{name} is asked"));
@@ -106,10 +111,19 @@ impl<'a> Order<'a> {
                 transcript::save(&body, Path::new(file), replace)?;
                 output.note(&format!("saved as {file}"));
             }
-            Self::Unknown(line) => say(&format!("{line} is no command; /help lists them")),
+            Self::Unknown(line) => say(&unknown(line)),
         }
         Ok(())
     }
+}
+
+/// What is to be said of a line that is no command.
+fn unknown(line: &str) -> String {
+    let name = line.split_whitespace().next().unwrap_or(line);
+    if NAMES.contains(&name) {
+        return format!("{name} takes nothing behind it; a space in front sends the line to the model");
+    }
+    format!("{line} is no command; {}", did_you_mean(name, NAMES, "/help lists them"))
 }
 
 /// The engines, the one that is asked marked.
@@ -118,7 +132,7 @@ async fn engines(client: &Client, asked: Option<&str>) -> Result<Vec<String>, Fa
     let line = |model: minivault_wire::models::Model| {
         let details = model.minivault.unwrap_or_default();
         let chosen = asked.map_or(details.default, |name| model.id == name || model.aliases.iter().any(|alias| alias == name));
-        format!("{} {}  {}", if chosen { "*" } else { " " }, model.id, details.state).trim_end().to_owned()
+        format!("{} {}  {}", if chosen { "*" } else { " " }, model.id, models::state(&details)).trim_end().to_owned()
     };
     Ok(list.into_iter().map(line).collect())
 }
@@ -144,5 +158,12 @@ mod tests {
         check("/save! a b.md", Some(Order::Save { file: "a b.md", replace: true }));
         check("/saved", Some(Order::Unknown("/saved")));
         check("/", Some(Order::Unknown("/")));
+    }
+
+    #[test]
+    fn a_misspelt_order_is_answered_with_the_one_that_was_meant() {
+        assert_eq!(unknown("/modle smollm2"), "/modle smollm2 is no command; did you mean /model?");
+        assert_eq!(unknown("/sing"), "/sing is no command; /help lists them");
+        assert_eq!(unknown("/clear all"), "/clear takes nothing behind it; a space in front sends the line to the model");
     }
 }

@@ -3,9 +3,10 @@
 use std::str::FromStr;
 
 use crate::arguments::{Sampling, finite};
+use crate::nearest::did_you_mean;
 
 /// What can be set, as the daemon calls it.
-const NAMES: &str = "max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop, deterministic";
+const NAMES: [&str; 9] = ["max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "stop", "deterministic"];
 /// Leaves a setting to the daemon again.
 pub const UNSET: &str = "-";
 
@@ -29,7 +30,7 @@ pub fn set(sampling: &mut Sampling, name: &str, value: &str) -> Result<(), Strin
                 Some(other) => return Err(format!("deterministic is true or false, not {other:?}")),
             }
         }
-        _ => return Err(format!("{name:?} can't be set; what can: {NAMES}")),
+        _ => return Err(format!("{name:?} can't be set; {}", did_you_mean(&name, NAMES, &format!("what can: {}", NAMES.join(", "))))),
     }
     Ok(())
 }
@@ -51,7 +52,7 @@ pub fn describe(sampling: &Sampling) -> String {
     ];
     let stops = sampling.stop.iter().map(|text| format!("stop {text:?}"));
     let lines: Vec<String> = lines.into_iter().flatten().chain(stops).collect();
-    if lines.is_empty() { format!("nothing is set, the daemon decides; what can be set: {NAMES}") } else { lines.join("\n") }
+    if lines.is_empty() { format!("nothing is set, the daemon decides; what can be set: {}", NAMES.join(", ")) } else { lines.join("\n") }
 }
 
 fn whole<T: FromStr>(name: &str, value: Option<&str>) -> Result<Option<T>, String> {
@@ -83,7 +84,8 @@ mod tests {
     #[test]
     fn what_cannot_be_set_is_refused_by_name_and_value() {
         let mut sampling = Sampling::default();
-        assert!(set(&mut sampling, "temprature", "1").unwrap_err().contains("\"temprature\" can't be set; what can: max_tokens, temp"));
+        assert!(set(&mut sampling, "temprature", "1").unwrap_err().contains("\"temprature\" can't be set; did you mean temperature?"));
+        assert!(set(&mut sampling, "colour", "1").unwrap_err().contains("\"colour\" can't be set; what can: max_tokens, temp"));
         assert_eq!(set(&mut sampling, "temperature", "hot").unwrap_err(), "temperature is a number, not \"hot\"");
         assert_eq!(set(&mut sampling, "temperature", "nan").unwrap_err(), "temperature is a number, not \"nan\"");
         assert_eq!(set(&mut sampling, "seed", "-1").unwrap_err(), "seed is a whole number of 0 or more, not \"-1\"");

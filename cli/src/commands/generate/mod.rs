@@ -75,7 +75,8 @@ async fn json_events(client: &Client, body: &GenerateBody, output: &mut Output) 
 /// Tells a person at the terminal what the answer cost and how to have it again.
 fn summarise(done: &Done, took: Duration, output: &Output) {
     if output.is_terminal() {
-        output.note(&format!("[{}: {}, seed {}]", done.model, speed(done.usage.completion_tokens, took), done.seed));
+        let cut = if done.finish_reason == "length" { "; cut at the limit of tokens" } else { "" };
+        output.note(&format!("[{}: {}, seed {}{cut}]", done.model, speed(done.usage.completion_tokens, took), done.seed));
     }
 }
 

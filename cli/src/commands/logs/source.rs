@@ -12,6 +12,10 @@ use crate::failure::Failure;
 const LOG: &str = "log.jsonl";
 /// Lines that are asked for at a time, at most.
 pub const PAGE: usize = 500;
+/// The newest interaction, wherever one's name is taken.
+pub const LAST: &str = "last";
+/// Lines that are looked through at a time for the newest one: nearly always the first is it.
+const FEW: usize = 10;
 
 /// Where the log is read.
 pub enum Source<'a> {
@@ -62,8 +66,23 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The newest line that is wanted and counts.
+    pub async fn newest(&self, wanted: &Wanted, counts: impl Fn(&str) -> bool) -> Result<String, Failure> {
+        let mut part = Part::default();
+        loop {
+            let Lines { lines, next } = self.page(wanted, part, FEW).await?;
+            if let Some(line) = lines.into_iter().find(|line| counts(line)) {
+                return Ok(line);
+            }
+            part.before = Some(next.ok_or_else(|| Failure::Failed("there is no such interaction in the log, so none is the last".into()))?);
+        }
+    }
+
     /// The line of an interaction.
     pub async fn find(&self, id: &str) -> Result<String, Failure> {
+        if id == LAST {
+            return self.newest(&Wanted::default(), |_| true).await;
+        }
         match self {
             Self::Daemon(client) => client.interaction(id).await,
             Self::Files(log) => {

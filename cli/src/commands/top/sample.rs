@@ -19,6 +19,8 @@ pub struct Sample {
 pub struct Engine {
     pub name: String,
     pub state: String,
+    /// The engine that answers in its place.
+    pub answered_by: Option<String>,
     pub slots: usize,
     pub active: usize,
     pub queued: usize,
@@ -54,6 +56,7 @@ impl Sample {
                 counts: counts.remove(&model.id).unwrap_or_default(),
                 name: model.id,
                 state: details.state,
+                answered_by: details.answered_by,
                 slots: loaded.slots,
                 active: loaded.active,
                 queued: loaded.queued,

@@ -1,18 +1,18 @@
-//! A terminal that is drawn in place and given back as it was. A table and a curve are all there is to draw, so the few sequences that every
-//! terminal knows do without a library for widgets.
+//! A terminal that is drawn in place and given back as it was, whatever ends the drawing.
 
 use std::env;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal};
 use std::thread;
 
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::EnterAlternateScreen;
+use ratatui::layout::Rect;
+use ratatui::{DefaultTerminal, Frame, TerminalOptions, Viewport};
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::failure::Failure;
-use crate::output::{printable, terminal_size};
-
-/// The other screen, without a cursor; then the first one again.
-const ENTER: &str = "\x1b[?1049h\x1b[?25l";
-const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
+use crate::output::terminal_size;
 
 /// Columns and lines of a terminal that doesn't know its own.
 const USUAL_SIZE: (usize, usize) = (80, 24);
@@ -24,107 +24,111 @@ pub fn can_draw() -> bool {
 
 /// The terminal while it is drawn on.
 pub struct Screen {
-    keys: Receiver<u8>,
-    _mode: mode::Unbuffered,
+    // Dropped in this order: the cursor is shown again, then the terminal is as it was.
+    terminal: DefaultTerminal,
+    _given_back: GivenBack,
+    events: Receiver<io::Result<Event>>,
+}
+
+/// What a person does at the terminal.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// `q` or Esc.
+    Leave,
+    /// Ctrl-C, which is a key like others while every key is heard at once.
+    Interrupt,
+    /// Anything else, a change of the window's size among it.
+    Other,
 }
 
 impl Screen {
-    /// Takes the terminal until dropped.
+    /// Takes the terminal until dropped. A panic gives it back, too, before it is told.
     pub fn open() -> Result<Self, Failure> {
-        let mode = mode::Unbuffered::set().map_err(|error| Failure::Failed(format!("the terminal cannot be used: {error}")))?;
-        write(ENTER)?;
-        let (sender, keys) = channel(16);
-        // A read of stdin can't be given up; the thread ends with the process.
+        let given_back = GivenBack;
+        let terminal = ratatui::try_init_with_options(TerminalOptions { viewport: Viewport::Fixed(size()) }).map_err(unusable)?;
+        execute!(io::stdout(), EnterAlternateScreen).map_err(unusable)?;
+        let (sender, events) = channel(16);
+        // The wait for a key can't be given up; the thread ends with the process.
         thread::spawn(move || {
-            let mut byte = [0];
-            while let Ok(1) = io::stdin().read(&mut byte) {
-                if sender.blocking_send(byte[0]).is_err() {
+            loop {
+                let event = event::read();
+                let over = event.is_err();
+                if sender.blocking_send(event).is_err() || over {
                     break;
                 }
             }
         });
-        Ok(Self { keys, _mode: mode })
+        Ok(Self { terminal, _given_back: given_back, events })
     }
 
-    /// The next key that is typed; `None` at the end of input.
-    pub async fn key(&mut self) -> Option<u8> {
-        self.keys.recv().await
+    /// Waits for what is typed, or done to the window.
+    pub async fn deed(&mut self) -> Result<Deed, Failure> {
+        match self.events.recv().await {
+            Some(Ok(event)) => Ok(deed(&event)),
+            Some(Err(error)) => Err(unusable(error)),
+            None => Ok(Deed::Leave),
+        }
     }
 
-    /// Shows these lines, as much of them as there is room for, and nothing else.
-    pub fn draw(&mut self, lines: &[String]) -> Result<(), Failure> {
-        let (width, height) = terminal_size().unwrap_or(USUAL_SIZE);
-        write(&frame(lines, width, height))
+    /// Draws all of it anew; only what is another one goes to the terminal.
+    pub fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> Result<(), Failure> {
+        let size = size();
+        if self.terminal.get_frame().area() != size {
+            self.terminal.resize(size).map_err(unusable)?;
+        }
+        self.terminal.draw(draw).map(drop).map_err(unusable)
     }
 }
 
-impl Drop for Screen {
+struct GivenBack;
+
+impl Drop for GivenBack {
     fn drop(&mut self) {
-        let _ = write(LEAVE);
-    }
-}
-
-/// Drawn over what was there, so that nothing flickers.
-fn frame(lines: &[String], width: usize, height: usize) -> String {
-    let shown = lines.iter().take(height).map(|line| {
-        let line: String = printable(line).chars().take(width).collect();
-        format!("{line}\x1b[K")
-    });
-    format!("\x1b[H{}\x1b[J", shown.collect::<Vec<_>>().join("\r\n"))
-}
-
-fn write(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Failure::writing(&error))
-}
-
-#[cfg(unix)]
-mod mode {
-    use std::io;
-
-    use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-
-    /// Keys come as they are typed and aren't shown; dropped, the terminal is as before. Ctrl-C still interrupts.
-    pub struct Unbuffered(Termios);
-
-    impl Unbuffered {
-        pub fn set() -> io::Result<Self> {
-            let before = tcgetattr(io::stdin())?;
-            let mut mode = before.clone();
-            mode.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
-            tcsetattr(io::stdin(), OptionalActions::Now, &mode)?;
-            Ok(Self(before))
-        }
-    }
-
-    impl Drop for Unbuffered {
-        fn drop(&mut self) {
-            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
+        // A panic's hook has done it already; done twice, the cursor would jump back over what the panic has said.
+        if !thread::panicking() {
+            // A terminal that is gone takes nothing back.
+            let _ = ratatui::try_restore();
         }
     }
 }
 
-#[cfg(windows)]
-mod mode {
-    use std::io;
+/// That of the terminal at stdout. crossterm would ask the controlling one, which needn't be the same.
+fn size() -> Rect {
+    let (columns, lines) = terminal_size().unwrap_or(USUAL_SIZE);
+    Rect::new(0, 0, u16::try_from(columns).unwrap_or(u16::MAX), u16::try_from(lines).unwrap_or(u16::MAX))
+}
 
-    /// Keys come with Enter there.
-    pub struct Unbuffered;
-
-    impl Unbuffered {
-        pub fn set() -> io::Result<Self> {
-            Ok(Self)
-        }
+fn deed(event: &Event) -> Deed {
+    match event {
+        Event::Key(key) if key.kind == KeyEventKind::Release => Deed::Other,
+        Event::Key(key) => match key.code {
+            KeyCode::Char('c' | 'C') if key.modifiers.contains(KeyModifiers::CONTROL) => Deed::Interrupt,
+            KeyCode::Char('q' | 'Q') | KeyCode::Esc => Deed::Leave,
+            _ => Deed::Other,
+        },
+        _ => Deed::Other,
     }
+}
+
+#[allow(clippy::needless_pass_by_value)] // As `map_err` hands it over.
+fn unusable(error: io::Error) -> Failure {
+    Failure::Failed(format!("the terminal cannot be used: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use ratatui::crossterm::event::KeyEvent;
+
     use super::*;
 
     #[test]
-    fn a_frame_fits_its_terminal_and_cannot_steer_it() {
-        let lines = ["12345".to_owned(), "a\x1b[2J".to_owned(), "unseen".to_owned()];
-        assert_eq!(frame(&lines, 3, 2), "\x1b[H123\x1b[K\r\na\u{fffd}[\x1b[K\x1b[J");
+    fn q_and_escape_leave_and_ctrl_c_interrupts() {
+        let key = |code, modifiers| deed(&Event::Key(KeyEvent::new(code, modifiers)));
+        assert_eq!(key(KeyCode::Char('q'), KeyModifiers::NONE), Deed::Leave);
+        assert_eq!(key(KeyCode::Char('Q'), KeyModifiers::SHIFT), Deed::Leave);
+        assert_eq!(key(KeyCode::Esc, KeyModifiers::NONE), Deed::Leave);
+        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::CONTROL), Deed::Interrupt);
+        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::NONE), Deed::Other);
+        assert_eq!(deed(&Event::Resize(80, 24)), Deed::Other);
     }
 }
