@@ -14,7 +14,7 @@ COMPAT ?= target/compat
 REFERENCE := $(CURDIR)/target/reference/distilgpt2-shaped
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run pull check test test-build test-models test-page test-schemas reference bench bench-quick bench-publish compat torture faults fuzz package clean
+.PHONY: help setup build run pull check test test-build test-models test-page test-schemas screenshots reference bench bench-quick bench-publish compat torture faults fuzz package clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -50,6 +50,10 @@ test-models: test-build
 
 test-page: test-models ## the page in a real browser (installs chromium and playwright); ARGS="-k vault"
 	@. ./$(MODELS) && tools/test-page.sh "$(TARGET)/debug/minivaultd" $(ARGS)
+
+screenshots: build ## take the README's pictures anew (installs chromium and playwright; some 5 minutes); ARGS="chat top"
+	@$(ENV) && tools/test-models.sh "$(TARGET)/debug/minivaultd" $(MODELS) && . ./$(MODELS) && \
+		tools/screenshots.sh "$(TARGET)/debug/minivaultd" "$(TARGET)/debug/minivault" $(ARGS)
 
 test-schemas: test-models ## 200 random JSON schemas on SmolLM2, of which `make test` takes 20
 	@$(ENV) && . ./$(MODELS) && export MINIVAULT_TEST_SCHEMAS=200 && set -x && \
