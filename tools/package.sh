@@ -22,8 +22,6 @@ for program in minivault minivaultd; do
     "$target/dist/$program" completions fish >"$parts/completions/$program.fish"
 done
 gzip -9n "$parts"/man/*
-# A service writes where systemd lets it.
-sed 's|^path = "logs/log.jsonl"$|path = "/var/lib/minivault/logs/log.jsonl"|' config.toml >"$parts/config.toml"
-grep -q '^path = "/var/lib/minivault/' "$parts/config.toml"
+tools/service-config.sh >"$parts/config.toml"
 cargo deb --quiet --no-build --no-strip --package minivault-daemon --profile dist --output "$parts/"
 ls "$parts"/*.deb
