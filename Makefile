@@ -14,7 +14,7 @@ COMPAT ?= target/compat
 REFERENCE := $(CURDIR)/target/reference/distilgpt2-shaped
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run pull check test test-build test-models test-page test-schemas reference bench bench-quick bench-publish compat torture faults fuzz package clean
+.PHONY: help setup build run pull check test test-build test-models test-page test-schemas screenshots reference bench bench-quick bench-publish compat torture faults fuzz licenses package clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -31,11 +31,10 @@ run: build ## fetch a model and start the daemon; ARGS="--engine smollm2" hands 
 pull: build ## fetch a model ahead of time; ARGS=smollm2 names the engine
 	@$(ENV) && "$(TARGET)/debug/minivaultd" pull $(ARGS)
 
-check: setup ## formatting, clippy without warnings, and cargo deny where it is installed
+check: setup ## formatting, clippy without warnings, and cargo deny and cargo audit where they are installed
 	cargo fmt --all --check
 	@$(ENV) && set -x && cargo clippy --workspace --all-targets --quiet -- -D warnings
-	@if command -v cargo-deny >/dev/null; then set -x; cargo deny --log-level error check bans licenses sources; \
-	else echo "skipped: cargo deny is not installed (cargo install cargo-deny --locked)"; fi
+	@tools/check-dependencies.sh
 
 test: check test-models ## check, then all tests; real models are fetched once
 	@$(ENV) && . ./$(MODELS) && set -x && cargo test --workspace --no-fail-fast $(ARGS)
@@ -50,6 +49,10 @@ test-models: test-build
 
 test-page: test-models ## the page in a real browser (installs chromium and playwright); ARGS="-k vault"
 	@. ./$(MODELS) && tools/test-page.sh "$(TARGET)/debug/minivaultd" $(ARGS)
+
+screenshots: build ## take the README's pictures anew (installs chromium and playwright; some 5 minutes); ARGS="chat top"
+	@$(ENV) && tools/test-models.sh "$(TARGET)/debug/minivaultd" $(MODELS) && . ./$(MODELS) && \
+		tools/screenshots.sh "$(TARGET)/debug/minivaultd" "$(TARGET)/debug/minivault" $(ARGS)
 
 test-schemas: test-models ## 200 random JSON schemas on SmolLM2, of which `make test` takes 20
 	@$(ENV) && . ./$(MODELS) && export MINIVAULT_TEST_SCHEMAS=200 && set -x && \
@@ -68,7 +71,10 @@ fuzz: setup ## give readers of files, requests and streams anything at all, so l
 	@$(ENV) && MINIVAULT_FUZZ_SECONDS=$(or $(SECONDS),600) $(if $(ONLY),MINIVAULT_FUZZ_ONLY=$(ONLY)) \
 		$(if $(SEED),MINIVAULT_FUZZ_SEED=$(SEED)) cargo test --workspace --test fuzz
 
-package: setup ## a Debian package of both programs, optimised as far as it goes (installs cargo-deb; LTO takes a while)
+licenses: ## others' licences and what the programs are made of (CycloneDX), in target/licenses (installs cargo-about and cargo-cyclonedx)
+	@tools/licenses.sh
+
+package: setup ## a Debian package of both programs, optimised as far as it goes (installs cargo-deb and those; LTO takes a while)
 	@$(ENV) && set -x && cargo build --workspace --bins --profile dist && tools/package.sh $(TARGET)
 
 reference: setup ## compare GPT-2 with Transformers on a model of DistilGPT2's shape (installs PyTorch: 6 GB)

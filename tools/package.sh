@@ -1,17 +1,14 @@
 #!/bin/sh
 # Makes a Debian package of what was built with the profile `dist`: package.sh [TARGET]
 #
-# The package has both programs, their man pages and completions, a configuration in /etc/minivault and hardened units for systemd.
-# cargo-deb is installed into TARGET/tools where it isn't there.
+# The package has both programs, their man pages and completions, a configuration in /etc/minivault, hardened units for systemd, and what there is
+# to say of others' work in it (tools/licenses.sh). cargo-deb is installed into target/tools where it isn't there.
 set -eu
 cd "$(dirname "$0")/.."
 target=${1:-target}
 parts=$target/package
-command -v cargo-deb >/dev/null || PATH=$target/tools/bin:$PATH
-command -v cargo-deb >/dev/null || {
-    echo "package: installing cargo-deb" >&2
-    cargo install --quiet --locked --root "$target/tools" cargo-deb
-}
+PATH=$PATH:$PWD/target/tools/bin
+tools/cargo-tool.sh cargo-deb
 
 rm -rf "$parts"
 mkdir -p "$parts/man" "$parts/completions"
@@ -22,8 +19,7 @@ for program in minivault minivaultd; do
     "$target/dist/$program" completions fish >"$parts/completions/$program.fish"
 done
 gzip -9n "$parts"/man/*
-# A service writes where systemd lets it.
-sed 's|^path = "logs/log.jsonl"$|path = "/var/lib/minivault/logs/log.jsonl"|' config.toml >"$parts/config.toml"
-grep -q '^path = "/var/lib/minivault/' "$parts/config.toml"
+tools/service-config.sh >"$parts/config.toml"
+tools/licenses.sh "$parts/licenses" >/dev/null
 cargo deb --quiet --no-build --no-strip --package minivault-daemon --profile dist --output "$parts/"
 ls "$parts"/*.deb

@@ -14,6 +14,7 @@
 # MINIVAULT_SETUP=pip keeps it from using apt. MINIVAULT_PORTABLE=1 builds llama.cpp for every processor with AVX2.
 set -eu
 cd "$(dirname "$0")/.."
+. tools/apt.sh
 tools=$PWD/target/tools
 packages=$tools/python
 
@@ -22,8 +23,6 @@ give_up() {
     say "$*"
     exit 1
 }
-has() { command -v "$1" >/dev/null 2>&1; }
-
 cxx_compiler() { has "${CXX:-c++}" || has g++ || has clang++; }
 
 # The folders where bindgen looks for it, too.
@@ -87,20 +86,12 @@ offer_option() {
     echo 'int main() {}' | "${CXX:-c++}" $switches -x c++ -fsyntax-only - 2>/dev/null && echo "$option"
 }
 
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
-may_use_apt() {
-    [ "${MINIVAULT_SETUP:-}" != pip ] && [ -e /etc/debian_version ] && has apt-get || return 1
-    [ "$(id -u)" = 0 ] || { has sudo && sudo -n true 2>/dev/null; }
-}
-apt_install() {
+install_by_apt() {
     say "installing by apt: $*"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" </dev/null >"$log" 2>&1 ||
-        { as_root apt-get update -qq </dev/null >>"$log" 2>&1 &&
-            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" </dev/null >>"$log" 2>&1; } ||
-        {
-            tail -n 5 "$log" >&2
-            say "apt couldn't install them (all it said is in $log)"
-        }
+    apt_install "$log" "$@" || {
+        tail -n 5 "$log" >&2
+        say "apt couldn't install them (all it said is in $log)"
+    }
 }
 
 # A folder of our own: --target never touches what the system or the user has installed, and no virtual environment is needed for it.
@@ -124,7 +115,7 @@ if [ -n "$wanted" ] || [ ! -e "$tools/env.sh" ]; then
     [ -z "$wanted" ] || say "missing: $wanted(llama.cpp is built with a C++ compiler and cmake; libclang reads its headers)"
     wished=$(helpful | tr '\n' ' ')
     # shellcheck disable=SC2086 # Several packages are several words.
-    if [ -n "$wanted$wished" ] && may_use_apt; then apt_install $wanted $wished; fi
+    if [ -n "$wanted$wished" ] && may_use_apt; then install_by_apt $wanted $wished; fi
 fi
 wanted=$(required | tr '\n' ' ')
 for package in $wanted; do

@@ -7,7 +7,7 @@ set -eu
 package=$(realpath "$1")
 model=$(realpath "$2")
 folder=${3:-/var/tmp/minivault-bookworm}
-[ -e "$folder/etc/debian_version" ] || debootstrap --variant=minbase bookworm "$folder"
+"$(dirname "$0")/bare-debian.sh" bookworm "$folder"
 cp "$package" "$folder/tmp/minivault.deb"
 cp "$model" "$folder/opt/model.gguf"
 mount -t proc proc "$folder/proc"

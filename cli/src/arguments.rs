@@ -134,7 +134,7 @@ pub enum Command {
     #[command(after_help = logs::REPLAY_EXAMPLES)]
     Replay(Box<logs::Replay>),
     /// Tell whether the daemon is there and ready; exits 0 if ready, 1 if not yet, 3 if not there
-    Status(Report),
+    Status(StatusReport),
     /// List the daemons that have a name; * marks the one that is asked
     #[command(after_help = PROFILES_HELP)]
     Profiles(Report),
@@ -231,12 +231,22 @@ pub struct Chat {
     pub sampling: Sampling,
 }
 
-/// `minivault models`, `minivault profiles` and `minivault status`
+/// `minivault models` and `minivault profiles`
 #[derive(Debug, Args)]
 pub struct Report {
     /// Print JSON on one line
     #[arg(long)]
     pub json: bool,
+}
+
+/// `minivault status`
+#[derive(Debug, Args)]
+pub struct StatusReport {
+    #[command(flatten)]
+    pub report: Report,
+    /// Only whether it is there: a model may still be loading, and no API key is needed
+    #[arg(long, conflicts_with = "json")]
+    pub alive: bool,
 }
 
 /// How tokens are chosen. Whether a value makes sense is for the daemon to say, which names its limits.

@@ -49,6 +49,14 @@ fn a_ready_daemon_has_status_0() {
 }
 
 #[test]
+fn whether_a_daemon_is_there_is_asked_of_health_alone() {
+    // It has one answer: another question would fail.
+    let daemon = Daemon::answering(vec![health()]);
+    check(&run(&daemon.url, &["status", "--alive"]), 0, &format!("minivaultd 0.1.0 at {}\n", daemon.url), "");
+    check(&run(NOBODY, &["status", "--alive"]), 3, "", "no daemon answers at");
+}
+
+#[test]
 fn a_daemon_that_is_not_ready_has_status_1() {
     let ready = r#"{"status":"failed","engine":"distilgpt2","reason":"no model file"}"#;
     let daemon = Daemon::answering(vec![health(), answer("503 Service Unavailable", ready)]);

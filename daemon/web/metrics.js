@@ -102,7 +102,8 @@ async function look() {
 
 function chart({ title, unit }, index) {
   const looks = history[index];
-  const names = [...new Set(looks.flatMap((look) => [...look.keys()]))];
+  // By name, so that an engine has one colour in all charts.
+  const names = [...new Set(looks.flatMap((look) => [...look.keys()]))].sort();
   const top = Math.max(...looks.flatMap((look) => [...look.values()]), 0) || 1;
   const last = (name) => looks.map((look) => look.get(name)).findLast((value) => value !== null && value !== undefined);
   const told = names.map((name) => `${name} ${rounded(last(name) ?? NaN)}`);

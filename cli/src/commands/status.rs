@@ -3,7 +3,7 @@
 use minivault_wire::status::{HealthAnswer, ReadyAnswer};
 use serde::Serialize;
 
-use crate::arguments::Report;
+use crate::arguments::StatusReport;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -16,10 +16,14 @@ struct Status {
     ready: ReadyAnswer,
 }
 
-/// Asks `/health` and `/ready`. A daemon that isn't ready makes the run fail.
-pub async fn run(client: &Client, arguments: &Report, output: &mut Output) -> Result<(), Failure> {
-    let status = Status { url: client.address(), health: client.health().await?, ready: client.ready().await? };
-    if arguments.json {
+/// Asks `/health` and `/ready`, or `/health` alone. A daemon that isn't ready makes the run fail, where that was asked.
+pub async fn run(client: &Client, arguments: &StatusReport, output: &mut Output) -> Result<(), Failure> {
+    let (url, health) = (client.address(), client.health().await?);
+    if arguments.alive {
+        return output.line(&format!("minivaultd {} at {url}", health.version));
+    }
+    let status = Status { url, health, ready: client.ready().await? };
+    if arguments.report.json {
         let json = serde_json::to_string(&status).map_err(|error| Failure::Failed(error.to_string()))?;
         output.line(&json)?;
     } else {
