@@ -51,7 +51,7 @@ pub async fn receive(request: Request, app: &App) -> Result<Bytes, ApiError> {
     if !content_type.is_some_and(is_json) {
         return Err(ApiError::unsupported_media_type(content_type));
     }
-    let Limits { body: limit, pace, .. } = app.limits;
+    let Limits { body: limit, pace, .. } = app.configured.limits;
     let mut body = Limited::new(request.into_body(), limit);
     let (mut bytes, since) = (BytesMut::new(), Instant::now());
     loop {

@@ -24,8 +24,8 @@ use crate::eval;
 use crate::init;
 use crate::introduction::Introduction;
 use crate::manuals;
-use crate::reload::{Renewable, Start};
-use crate::routes::{App, Limits, Tells};
+use crate::reload::{Asker, Reload, Renewable, Start};
+use crate::routes::{App, Configured};
 use crate::signals::{Signals, Told};
 use crate::supervisor;
 
@@ -54,7 +54,7 @@ pub fn run(engines: Engines) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = runtime.block_on(obey(&engines, arguments, inherited));
+    let outcome = runtime.block_on(obey(&Arc::new(engines), arguments, inherited));
     // What is still being fetched or loaded is not waited for.
     runtime.shutdown_timeout(PATIENCE_IN_A_HURRY);
     match outcome {
@@ -70,7 +70,7 @@ pub fn run(engines: Engines) -> ExitCode {
     }
 }
 
-async fn obey(engines: &Engines, arguments: Arguments, inherited: ListenFd) -> anyhow::Result<()> {
+async fn obey(engines: &Arc<Engines>, arguments: Arguments, inherited: ListenFd) -> anyhow::Result<()> {
     match &arguments.command {
         Some(Command::Completions { shell }) => return Ok(manuals::completions(*shell)?),
         Some(Command::Man { folder }) => {
@@ -118,12 +118,12 @@ async fn obey(engines: &Engines, arguments: Arguments, inherited: ListenFd) -> a
         Some(Command::Eval(arguments)) => {
             eval::run(engine_process::apart(settings.engines, &settings.diagnostics.effective_filter())?, &arguments).await?;
         }
-        None => live(engines, source, Loaded { settings, report: loaded.report }, inherited).await?,
+        None => live(engines.clone(), source, Loaded { settings, report: loaded.report }, inherited).await?,
     }
     Ok(())
 }
 
-async fn live(backends: &Engines, source: Source, loaded: Loaded, inherited: ListenFd) -> anyhow::Result<()> {
+async fn live(backends: Arc<Engines>, source: Source, loaded: Loaded, inherited: ListenFd) -> anyhow::Result<()> {
     let Loaded { settings, report } = loaded;
     let Settings { engine, mut server, log, diagnostics, generation, engines, aliases } = settings;
     // What can fail at once fails before a model is loaded.
@@ -133,16 +133,15 @@ async fn live(backends: &Engines, source: Source, loaded: Loaded, inherited: Lis
     let journal = Arc::new(Journal::open(&log.path, &log.options)?);
     let filter = diagnostics.effective_filter();
     let engines = Arc::new(EngineTable::new(engine, engine_process::apart(engines, &filter)?).with_aliases(aliases));
-    let (reloads, mut reloading) = mpsc::channel(RELOADS);
-    let app = App::new(engines.clone(), journal.clone(), generation, Limits::of(&server)).reloaded_by(reloads);
-    let app = app.with_log_off_allowed(log.allow_off).telling(Tells::of(&server)).with_page(server.page);
+    let (reloads, reloading) = mpsc::channel(RELOADS);
+    let app = App::new(engines.clone(), journal.clone(), Configured::new(&server, generation, &log)).reloaded_by(reloads);
     let (version, default) = (env!("CARGO_PKG_VERSION"), engines.default_name());
     let addresses: Vec<String> = listeners.iter().map(Listener::to_string).collect();
     let everywhere = addresses.join(" and ");
     if engines.default_is_starting() {
-        eprintln!("MiniVault {version} listens on {everywhere} and loads `{default}` …");
+        say!("MiniVault {version} listens on {everywhere} and loads `{default}` …");
     } else {
-        eprintln!("MiniVault {version} listens on {everywhere}; `{default}` loads when it is first asked.");
+        say!("MiniVault {version} listens on {everywhere}; `{default}` loads when it is first asked.");
     }
     let introduction = Introduction::new(&server, &addresses[0], &log);
     let (gone, fails) = tokio::sync::oneshot::channel();
@@ -173,8 +172,8 @@ async fn live(backends: &Engines, source: Source, loaded: Loaded, inherited: Lis
     let mut failure = None;
     let (terms, grace) = (server.terms, server.grace);
     let remote = listeners.iter().find(|listener| listener.is_remote()).map(Listener::to_string);
-    let (mut renewable, routes) =
-        Renewable::new(Start { engines: backends, source, report, server, filter, app: app.clone(), remote, tls });
+    let start = Start { engines: backends, source, report, server, filter, app: app.clone(), remote, tls };
+    let (mut renewable, routes) = Renewable::new(start);
     let stop = async {
         let failed = async {
             match fails.await {
@@ -183,14 +182,16 @@ async fn live(backends: &Engines, source: Source, loaded: Loaded, inherited: Lis
             }
         };
         tokio::pin!(failed);
+        // Dropped when this ends: whoever still waits for a new configuration is told that there will be none.
+        let mut reloading = reloading;
         loop {
             tokio::select! {
                 told = signals.next() => match told {
                     Told::End => break,
-                    // It says itself how that went.
-                    Told::Reload => drop(renewable.reload()),
+                    Told::Reload => renewable.read(Asker::Signal),
                 },
-                Some(reload) = reloading.recv() => renewable.answer(reload),
+                Some(Reload(answer)) = reloading.recv(), if !renewable.is_reading() => renewable.read(Asker::Request(answer)),
+                () = renewable.take_what_was_read(), if renewable.is_reading() => {}
                 error = &mut failed => break failure = Some(error),
             }
         }
@@ -234,7 +235,7 @@ async fn live(backends: &Engines, source: Source, loaded: Loaded, inherited: Lis
                 0 => String::new(),
                 dropped => format!(", {dropped} could not be"),
             };
-            eprintln!("MiniVault has ended; {} interactions were logged{dropped}.", app.journal.written());
+            say!("MiniVault has ended; {} interactions were logged{dropped}.", app.journal.written());
             Ok(())
         }
     }
@@ -250,7 +251,7 @@ fn leave_anyway(journal: Arc<Journal>) {
             closed.send(())
         });
         let whole = whole.recv_timeout(LAST_WORDS).is_ok();
-        eprintln!("MiniVault was told to end at once, and has{}.", if whole { "" } else { "; the log wasn't closed" });
+        say!("MiniVault was told to end at once, and has{}.", if whole { "" } else { "; the log wasn't closed" });
         std::process::exit(1);
     });
 }

@@ -38,49 +38,49 @@ impl Introduction {
         match engines.default_phase() {
             Phase::Ready(engine) => introduce(&*engine),
             Phase::Replaced { by, reason } => {
-                eprintln!("\n  `{default}` can't be had, so `{}` answers in its place:", by.info().name);
-                reason.lines().for_each(|line| eprintln!("    {line}"));
+                say!("\n  `{default}` can't be had, so `{}` answers in its place:", by.info().name);
+                reason.lines().for_each(|line| say!("    {line}"));
                 introduce(&*by);
             }
             // It loads when it is first asked.
-            Phase::Idle => eprintln!("\n  engine       {default}"),
+            Phase::Idle => say!("\n  engine       {default}"),
             _ => return,
         }
         let Self { target, page, log, keys } = self;
-        eprintln!("  log          {log}");
+        say!("  log          {log}");
         let key = match keys {
             0 => "",
             _ => {
-                eprintln!("  keys         {keys}; a request needs one");
+                say!("  keys         {keys}; a request needs one");
                 " -H 'Authorization: Bearer KEY'"
             }
         };
-        eprintln!("\nReady. Try:\n  curl -X POST {target}/generate{key} -H 'Content-Type: application/json' -d '{{\"prompt\":\"Hello\"}}'");
+        say!("\nReady. Try:\n  curl -X POST {target}/generate{key} -H 'Content-Type: application/json' -d '{{\"prompt\":\"Hello\"}}'");
         if let Some(page) = page {
-            eprintln!("or open {page}/ in a browser.");
+            say!("or open {page}/ in a browser.");
         }
-        eprintln!();
+        say!();
     }
 }
 
 fn introduce(engine: &dyn TextEngine) {
     let (info, slots) = (engine.info(), engine.health().slots);
-    eprintln!("\n  engine       {} ({})", info.name, info.backend);
-    eprintln!("  model        {}", info.model);
-    eprintln!("  from         {}", info.source);
+    say!("\n  engine       {} ({})", info.name, info.backend);
+    say!("  model        {}", info.model);
+    say!("  from         {}", info.source);
     let computation = &info.computation;
     if !computation.dtype.is_empty() {
         let threads = if computation.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", computation.threads) };
-        eprintln!("  computes     {}, {}, {threads}", computation.dtype, computation.kernel);
+        say!("  computes     {}, {}, {threads}", computation.dtype, computation.kernel);
     }
     if let Some(bytes) = memory::resident_with_children() {
-        eprintln!("  memory       {} MiB", bytes >> 20);
+        say!("  memory       {} MiB", bytes >> 20);
     }
     match info.context_length {
-        0 => eprintln!("  context      not told, {slots} requests side by side"),
-        context => eprintln!("  context      {context} tokens, {slots} requests side by side"),
+        0 => say!("  context      not told, {slots} requests side by side"),
+        context => say!("  context      {context} tokens, {slots} requests side by side"),
     }
-    eprintln!("  determinism  {}", info.determinism.as_str());
+    say!("  determinism  {}", info.determinism.as_str());
 }
 
 /// An address that this machine can ask: that of every network is none.

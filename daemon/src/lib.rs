@@ -15,10 +15,13 @@
 //! - [`replay`]: interactions run again and compared
 //! - [`body`]: JSON bodies, and what is wrong with them
 //! - [`patience`], `throughput`: how long a request may take, and how fast engines are
-//! - `supervisor`: what systemd is told
+//! - `supervisor`, `said`: what systemd is told, and whoever started the daemon
 //! - `openapi`: `/openapi.json`, put together from what stands beside each route
 //!
 //! No model library is named here: engines come from the registry that [`run`] is given.
+
+#[macro_use]
+mod said;
 
 pub mod arguments;
 pub mod body;

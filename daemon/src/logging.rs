@@ -46,7 +46,7 @@ impl Wish {
 
 /// Reads the request's header, and marks the answer.
 pub async fn obey(State(app): State<App>, request: Request, next: Next) -> Response {
-    let off = match wants_off(request.headers(), app.allow_log_off) {
+    let off = match wants_off(request.headers(), app.configured.allow_log_off) {
         Ok(off) => off,
         Err(error) => return error.into_response(),
     };

@@ -34,9 +34,16 @@ fn in_words(bytes: u64) -> String {
 
 /// What the kernel thinks can be had without harm, and its swap.
 fn machine() -> Option<u64> {
+    Some(told_of_machine("MemAvailable:")? + free_swap().unwrap_or(0))
+}
+
+fn free_swap() -> Option<u64> {
+    told_of_machine("SwapFree:")
+}
+
+fn told_of_machine(name: &str) -> Option<u64> {
     let told = fs::read_to_string("/proc/meminfo").ok()?;
-    let kibibytes = |name: &str| number(told.lines().find_map(|line| line.strip_prefix(name))?.strip_suffix("kB")?);
-    Some((kibibytes("MemAvailable:")? + kibibytes("SwapFree:").unwrap_or(0)) << 10)
+    Some(number(told.lines().find_map(|line| line.strip_prefix(name))?.strip_suffix("kB")?)? << 10)
 }
 
 /// This process's own group and those around it, as far as they can be seen (version 2).
@@ -47,15 +54,18 @@ fn control_groups() -> Vec<std::path::PathBuf> {
     root.join(own).ancestors().take_while(|group| group.starts_with(root)).map(Path::to_owned).collect()
 }
 
-/// What a group may still have; files that are only cached make room.
+/// What a group may still have, swap included; files that are only cached make room.
 fn group_room(group: &Path) -> Option<u64> {
     let read = |file: &str| fs::read_to_string(group.join(file)).ok();
     let limit = number(&read("memory.max")?)?;
     let used = number(&read("memory.current")?)?;
     let told = read("memory.stat").unwrap_or_default();
+    let swap = number(&read("memory.swap.max").unwrap_or_default()).map_or_else(free_swap, |most| {
+        Some(most.saturating_sub(number(&read("memory.swap.current").unwrap_or_default()).unwrap_or(0)).min(free_swap()?))
+    });
     let cached: u64 =
         ["active_file ", "inactive_file "].iter().filter_map(|name| number(told.lines().find_map(|line| line.strip_prefix(name))?)).sum();
-    Some(limit.saturating_sub(used.saturating_sub(cached)))
+    Some(limit.saturating_sub(used.saturating_sub(cached)) + swap.unwrap_or(0))
 }
 
 /// What this process may still have of its own, where it has a limit (`memory_limit`).
@@ -95,6 +105,7 @@ mod tests {
         let write = |file: &str, text: &str| fs::write(group.path().join(file), text).unwrap();
         write("memory.max", "max\n");
         write("memory.current", "700\n");
+        write("memory.swap.max", "0\n");
         assert_eq!(group_room(group.path()), None);
         write("memory.max", "1000\n");
         assert_eq!(group_room(group.path()), Some(300));

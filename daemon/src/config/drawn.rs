@@ -1,7 +1,7 @@
 //! Mistakes as they are drawn on a terminal: the line of the file, and under it what is meant.
 
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Write};
 
 use miette::{
     Diagnostic, LabeledSpan, MietteError, MietteHandlerOpts, MietteSpanContents, ReportHandler, SourceCode, SourceSpan, SpanContents,
@@ -14,7 +14,15 @@ impl ConfigError {
     /// All mistakes, with colours and lines as the terminal at stderr and `NO_COLOR` have it.
     pub fn drawn(&self) -> String {
         let handler = MietteHandlerOpts::new().build();
-        self.problems().iter().map(|problem| Drawn { problem: &Mistake::new(problem), handler: &handler }.to_string()).collect()
+        let drawn = |problem: &Problem| {
+            let mut drawn = String::new();
+            match writeln!(drawn, "{}", Drawn { problem: &Mistake::new(problem), handler: &handler }) {
+                Ok(()) => drawn,
+                // It couldn't be, for a reason of miette's own.
+                Err(fmt::Error) => format!("{problem}\n"),
+            }
+        };
+        self.problems().iter().map(drawn).collect()
     }
 }
 
@@ -28,14 +36,18 @@ struct Mistake<'a> {
 
 impl<'a> Mistake<'a> {
     fn new(problem: &'a Problem) -> Self {
-        let (what, help) = match problem.message.split_once("; ") {
-            Some((what, help)) => (what, Some(help)),
-            None => (&*problem.message, None),
-        };
+        let (what, help) = apart(&problem.message);
         let excerpt = problem.excerpt();
         let what = if excerpt.is_some() { what.to_owned() } else { format!("{}: {what}", problem.place) };
         Self { what, help, excerpt }
     }
+}
+
+/// A message's first part, and the rest, which says what to do. A value in quotes may hold a semicolon, too.
+fn apart(message: &str) -> (&str, Option<&str>) {
+    let ends = message.match_indices("; ").map(|(end, _)| end);
+    let mut ends = ends.filter(|&end| message[..end].matches('"').count().is_multiple_of(2));
+    ends.next().map_or((message, None), |end| (&message[..end], Some(&message[end + 2..])))
 }
 
 /// The line is all that may be shown, whatever is asked for: those around it could hold a key.
@@ -44,8 +56,8 @@ impl SourceCode for Excerpt {
         // Without lines before it the place itself is asked for.
         let start = if before == 0 { span.offset() } else { 0 };
         let seen = self.text.get(start..).ok_or(MietteError::OutOfBounds)?;
-        let whole = SourceSpan::from((start, seen.len()));
-        Ok(Box::new(MietteSpanContents::new_named(self.file.clone(), seen.as_bytes(), whole, self.line - 1, start, 1)))
+        let (whole, column) = (SourceSpan::from((start, seen.len())), self.text[..start].chars().count());
+        Ok(Box::new(MietteSpanContents::new_named(self.file.clone(), seen.as_bytes(), whole, self.line - 1, column, 1)))
     }
 }
 
@@ -79,8 +91,7 @@ struct Drawn<'a> {
 
 impl fmt::Display for Drawn<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.handler.debug(self.problem, formatter)?;
-        writeln!(formatter)
+        self.handler.debug(self.problem, formatter)
     }
 }
 
@@ -88,6 +99,12 @@ impl fmt::Display for Drawn<'_> {
 mod tests {
     use super::super::place::Place;
     use super::*;
+
+    #[test]
+    fn what_to_do_begins_behind_the_first_semicolon_that_is_not_in_a_value() {
+        assert_eq!(apart("a is \"b; c\"; it must be d; or e"), ("a is \"b; c\"", Some("it must be d; or e")));
+        assert_eq!(apart("a is \"b; c\""), ("a is \"b; c\"", None));
+    }
 
     #[test]
     fn a_mistake_is_drawn_under_its_line_with_what_to_do_apart() {

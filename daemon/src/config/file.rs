@@ -39,22 +39,14 @@ impl File {
         &self.folder
     }
 
-    /// `config.toml:3:1`, where the key stands; its value isn't shown, because it isn't what is wrong.
+    /// `config.toml:3:1`, where the key stands.
     pub fn place_of_key(&self, path: &[String]) -> Option<Place> {
-        let key = self.spots.get(path)?.key.clone();
-        let excerpt = self.excerpt(key.clone()).map(|excerpt| {
-            let text =
-                format!("{}{}", &excerpt.text[..excerpt.marked.end], if excerpt.marked.end < excerpt.text.len() { " …" } else { "" });
-            Excerpt { text, ..excerpt }
-        });
-        Some(self.place(key.start, excerpt.filter(|excerpt| !may_hold_a_secret(&first_key(&excerpt.text)))))
+        self.spots.get(path).map(|spot| self.place(spot.key.clone()))
     }
 
     /// `config.toml:3:10`, where the value stands.
     pub fn place_of_value(&self, path: &[String]) -> Option<Place> {
-        let value = self.spots.get(path)?.value.clone();
-        let excerpt = if may_hold_a_secret(path) { None } else { self.excerpt(value.clone()) };
-        Some(self.place(value.start, excerpt))
+        self.spots.get(path).map(|spot| self.place(spot.value.clone()))
     }
 
     /// The file's name as it was given.
@@ -62,32 +54,36 @@ impl File {
         &self.name
     }
 
-    fn place(&self, offset: usize, excerpt: Option<Excerpt>) -> Place {
-        let (line, column) = line_and_column(&self.text.as_bytes()[..offset.min(self.text.len())]);
-        Place::in_file(format!("{}:{line}:{column}", self.name), excerpt)
+    fn place(&self, span: Range<usize>) -> Place {
+        let (line, column) = line_and_column(&self.text.as_bytes()[..span.start.min(self.text.len())]);
+        Place::in_file(format!("{}:{line}:{column}", self.name), self.excerpt(span))
     }
 
-    /// The line where this begins, and as much of it as stands there.
+    /// The line where this begins, and as much of it as stands there; `None` where that could show a secret.
     fn excerpt(&self, span: Range<usize>) -> Option<Excerpt> {
         let before = self.text.get(..span.start)?;
         let start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let text = self.text[start..].lines().next()?.to_owned();
-        let marked = span.start - start..(span.end - start).min(text.len());
+        let line = start..start + text.len();
+        let is_on_it = |spot: &Spot| spot.key.start <= line.end && spot.value.end >= line.start;
+        if self.spots.iter().any(|(path, spot)| may_hold_a_secret(path) && is_on_it(spot)) {
+            return None;
+        }
+        let marked = |offset: usize| (offset - start).min(text.len());
+        let marked = marked(span.start)..marked(span.end.max(span.start));
         Some(Excerpt { file: self.name.clone(), line: before.matches('\n').count() + 1, text, marked })
     }
 
-    /// What is wrong with the text itself at this place.
+    /// What is wrong with the text itself at this place. Where it can't be read it can't be told what a line holds, so none is shown if there
+    /// is a secret anywhere.
     fn problem(&self, span: Option<Range<usize>>, message: String) -> Problem {
-        let span = span.unwrap_or(0..0);
-        let excerpt = self.excerpt(span.clone()).filter(|excerpt| !may_hold_a_secret(&first_key(&excerpt.text)));
-        Problem::new(self.place(span.start, excerpt), message)
+        let place = self.place(span.unwrap_or(0..0));
+        let lines = self.text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let mut words =
+            lines.flat_map(|line| line.split(|character: char| !(character.is_ascii_alphanumeric() || "_-".contains(character))));
+        let tells = words.any(|word| may_hold_a_secret(&[word.to_owned()]));
+        Problem::new(if tells { place.without_excerpt() } else { place }, message)
     }
-}
-
-/// The key that a line begins with, as far as that can be told without reading TOML: its parts.
-fn first_key(line: &str) -> Vec<String> {
-    let key = line.split('=').next().unwrap_or_default();
-    key.split(['.', '[', ']']).map(|part| part.trim_matches([' ', '\t', '"', '\'']).to_owned()).collect()
 }
 
 /// Reads the file that was named, which must exist, or else the usual one, which need not.
@@ -169,4 +165,60 @@ fn line_and_column(before: &[u8]) -> (usize, usize) {
     let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
     let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
     (line, String::from_utf8_lossy(&before[line_start..]).chars().count() + 1)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<File, Problem> {
+        let file = File { name: "config.toml".into(), folder: PathBuf::new(), text: text.into(), spots: BTreeMap::new() };
+        parse(file).map(|layer| match layer.origin {
+            Origin::File(file) => file,
+            other => panic!("{other}"),
+        })
+    }
+
+    /// The line that is shown for a value, if any.
+    fn shown(text: &str, path: &[&str]) -> Option<(usize, String)> {
+        let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
+        let (_, excerpt) = read(text).unwrap().place_of_value(&path).unwrap().into_parts();
+        excerpt.map(|excerpt| (excerpt.line, excerpt.text[excerpt.marked].to_owned()))
+    }
+
+    #[test]
+    fn a_line_is_shown_with_what_is_meant() {
+        assert_eq!(shown("[server]\nlisten = 7 # why\n", &["server", "listen"]), Some((2, "7".into())));
+        assert_eq!(shown("a = [\n  1,\n  2]\nb = 3", &["a"]), Some((1, "[".into())));
+    }
+
+    #[test]
+    fn no_line_is_shown_that_holds_a_secret() {
+        for (text, path) in [
+            ("[server]\nkeys = 7\n", &["server", "keys"][..]),
+            ("[server.keys]\nada = { key = \"sk\", concurrent = 7 }\n", &["server", "keys", "ada", "concurrent"]),
+            ("server = { listen = 7, keys = [\"sk\"] }\n", &["server", "listen"]),
+            ("server = { keys = [\n\"sk-a\",\n\"sk-b\"], listen = 7 }\n", &["server", "listen"]),
+            ("[engines.a]\nmodel = 7\n[engines]\nb = { api_key = \"\"\"\nsk\"\"\", model = 7 }", &["engines", "b", "model"]),
+        ] {
+            assert_eq!(shown(text, path), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn where_toml_is_broken_no_line_is_shown_if_there_may_be_a_secret_anywhere() {
+        let excerpt = |text: &str| read(text).map(|_| ()).unwrap_err().excerpt().cloned();
+        assert_eq!(
+            excerpt("a = 1 # the keys\n# keys\nb = \n").map(|excerpt| excerpt.line),
+            None,
+            "behind a value a comment is not told from a text"
+        );
+        assert_eq!(excerpt("# keys\nmax_tokens = \n").map(|excerpt| excerpt.line), Some(2));
+        assert_eq!(excerpt("[server.keys]\nada = \"sk-\n"), None);
+        assert_eq!(excerpt("keys = [\n\"sk-a\" \"sk-b\"]\n"), None);
+        // With a carriage return the mistake begins behind the line's end.
+        let excerpt = excerpt("a = \"b\r\nc = 1\r\n").unwrap();
+        assert!(excerpt.marked.end <= excerpt.text.len() && excerpt.marked.start <= excerpt.marked.end, "{excerpt:?}");
+    }
 }

@@ -30,6 +30,11 @@ impl Place {
         Self { name, excerpt }
     }
 
+    /// The same spot, without the line.
+    pub fn without_excerpt(self) -> Self {
+        Self { excerpt: None, ..self }
+    }
+
     /// Its name and the line.
     pub fn into_parts(self) -> (String, Option<Excerpt>) {
         (self.name, self.excerpt)

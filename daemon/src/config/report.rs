@@ -1,5 +1,6 @@
 //! Every key with its value and origin.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use figment::value::{Dict, Value};
@@ -8,10 +9,12 @@ use super::merged::Merged;
 use super::notation::{key_path, shown};
 
 /// What the daemon was configured with, for `minivaultd config`: one line for each key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct Report {
     /// The keys, section by section as in config.toml, in alphabetical order within each.
     pub entries: Vec<Entry>,
+    /// The values behind them, secrets too, to tell whether they are the same.
+    values: BTreeMap<String, Value>,
 }
 
 /// One key of the configuration.
@@ -27,7 +30,7 @@ pub struct Entry {
 
 impl Report {
     pub(super) fn new(merged: &Merged, table: &Dict) -> Self {
-        let mut report = Self { entries: Vec::new() };
+        let mut report = Self { entries: Vec::new(), values: BTreeMap::new() };
         for section in ["engine", "built_in_engines", "server", "log", "diagnostics", "generation", "aliases", "engines"] {
             if let Some(value) = table.get(section) {
                 report.add(merged, &mut vec![section.to_owned()], value);
@@ -45,8 +48,32 @@ impl Report {
             }
         } else {
             let entry = Entry { key: key_path(path), value: shown(path, value), origin: merged.place_of_value(path, value).into_parts().0 };
+            self.values.insert(entry.key.clone(), value.clone());
             self.entries.push(entry);
         }
+    }
+}
+
+impl Report {
+    /// The keys that have another value in the other one, or are in one of both alone, in alphabetical order.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let keys: BTreeSet<&String> = self.values.keys().chain(other.values.keys()).collect();
+        keys.into_iter().filter(|&key| self.values.get(key) != other.values.get(key)).cloned().collect()
+    }
+
+    /// Takes what the other one says of these keys.
+    pub fn take(&mut self, other: Self, takes: impl Fn(&str) -> bool) {
+        self.entries.retain(|entry| !takes(&entry.key));
+        self.values.retain(|key, _| !takes(key));
+        self.entries.extend(other.entries.into_iter().filter(|entry| takes(&entry.key)));
+        self.values.extend(other.values.into_iter().filter(|(key, _)| takes(key)));
+    }
+}
+
+impl fmt::Debug for Report {
+    /// As it is displayed: without secrets.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(&self.entries).finish()
     }
 }
 

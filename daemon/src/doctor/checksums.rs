@@ -1,11 +1,9 @@
 //! The model's files: whether they are what they were when they were fetched.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
-use sha2::{Digest, Sha256};
+use minivault_engines::hub::checksum::of_file;
 
 use super::Finding;
 
@@ -18,12 +16,14 @@ pub(super) fn findings(engine: &str, files: &[PathBuf], table: &Dict) -> Vec<Fin
 
 fn finding(engine: &str, file: &Path, configured: Option<&str>) -> Finding {
     let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
-    let advice = format!("take {} away; `minivaultd pull {engine}` fetches it again", file.display());
+    // In the hub's cache what is shown is a link.
+    let stored_at = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let advice = format!("take {} away; `minivaultd pull {engine}` fetches it again, if it was fetched", stored_at.display());
     let stored = stored_as(file);
     let Some(expected) = configured.or(stored.as_deref()) else {
         return Finding::good("file", format!("{name}, {}; no checksum of it is known", size(file)));
     };
-    match sha256(file) {
+    match of_file(file) {
         Ok(found) if found.eq_ignore_ascii_case(expected) => Finding::good("file", format!("{name}, {}, its SHA-256 is right", size(file))),
         Ok(found) => Finding::bad("file", format!("{name}: its SHA-256 is {found}\nand must be {expected}"), advice),
         Err(error) => Finding::bad("file", format!("{name} can't be read: {error}"), advice),
@@ -39,18 +39,6 @@ fn stored_as(file: &Path) -> Option<String> {
 
 fn size(file: &Path) -> String {
     file.metadata().map_or_else(|_| "of unknown size".to_owned(), |file| format!("{} MiB", file.len() >> 20))
-}
-
-fn sha256(file: &Path) -> io::Result<String> {
-    let (mut file, mut hash) = (File::open(file)?, Sha256::new());
-    let mut bytes = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut bytes)? {
-            0 => break,
-            read => hash.update(&bytes[..read]),
-        }
-    }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

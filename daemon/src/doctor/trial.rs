@@ -1,6 +1,6 @@
 //! The default engine, loaded and asked: what it says of itself, its files, and its pace beside what this machine's memory can do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +30,8 @@ pub(super) async fn run(default: &str, engines: BTreeMap<String, EngineSettings>
         Ok(engine) => engine,
         Err(error) => {
             let advice = format!("`minivaultd pull {default}` tries again; a folder or file of your own goes into engines.{default}.model");
-            return tell(Finding::bad("model", error.to_string(), advice));
+            tell(Finding::bad("model", error.to_string(), advice));
+            return look_at(&table, default, &tables).await.into_iter().for_each(tell);
         }
     };
     let loaded = begun.elapsed().as_secs_f64();
@@ -43,11 +44,9 @@ pub(super) async fn run(default: &str, engines: BTreeMap<String, EngineSettings>
         _ => Finding::good("model", seen),
     });
     let files = table.fetch(Some(&info.name)).await.unwrap_or_default();
-    let looked_at = tokio::task::spawn_blocking({
-        let (name, files, said) = (info.name.clone(), files.clone(), tables.get(&info.name).cloned().unwrap_or_default());
-        move || checksums::findings(&name, &files, &said)
-    });
-    looked_at.await.unwrap_or_default().into_iter().for_each(&mut *tell);
+    for name in BTreeSet::from([default, &info.name]) {
+        look_at(&table, name, &tables).await.into_iter().for_each(&mut *tell);
+    }
     let weights: u64 = files
         .iter()
         .filter(|file| file.extension().is_some_and(|kind| kind == "gguf" || kind == "safetensors"))
@@ -70,6 +69,13 @@ pub(super) async fn run(default: &str, engines: BTreeMap<String, EngineSettings>
     if closed.await.is_err() {
         tell(Finding::bad("model", "it could not be closed", "please report it"));
     }
+}
+
+/// Looks at an engine's files, where they can be had.
+async fn look_at(table: &EngineTable, name: &str, tables: &BTreeMap<String, Dict>) -> Vec<Finding> {
+    let files = table.files(name).await.unwrap_or_default();
+    let (name, said) = (name.to_owned(), tables.get(name).cloned().unwrap_or_default());
+    tokio::task::spawn_blocking(move || checksums::findings(&name, &files, &said)).await.unwrap_or_default()
 }
 
 /// Tokens a second, of one answer, from its first token on.

@@ -50,21 +50,15 @@ pub struct Door {
 }
 
 impl Door {
-    /// As configured.
-    pub fn new(settings: &ServerSettings) -> Self {
+    /// As configured, for these keys.
+    pub fn new(settings: &ServerSettings, keys: Keyring) -> Self {
         Self {
             headers: settings.terms.headers,
             hosts: Hosts::new(&settings.listen, &settings.hosts),
             origins: Origins::new(&settings.origins),
-            keys: Keyring::new(settings.keys.clone()),
+            keys,
             page: settings.page,
         }
-    }
-
-    /// The same door for other keys.
-    #[must_use]
-    pub fn opened_by(self, keys: Keyring) -> Self {
-        Self { keys, ..self }
     }
 
     /// Puts it before these routes, on every method and path.

@@ -33,6 +33,10 @@ pub(crate) struct Entry {
     pub uses: watch::Sender<usize>,
     /// Its load at startup is still to come, or under way.
     starting: AtomicBool,
+    /// Whether the engine that it takes the place of is out of memory for good.
+    predecessor: Option<watch::Receiver<bool>>,
+    /// It is out of memory for good.
+    gone: watch::Sender<bool>,
 }
 
 /// How far an engine is.
@@ -76,12 +80,37 @@ impl Entry {
             waiting: AtomicUsize::new(0),
             uses: watch::Sender::new(0),
             starting: AtomicBool::new(false),
+            predecessor: None,
+            gone: watch::Sender::new(false),
         }
+    }
+
+    /// The same, in the place of another one.
+    pub fn after(self, predecessor: Option<&Self>) -> Self {
+        Self { predecessor: predecessor.map(|predecessor| predecessor.gone.subscribe()), ..self }
+    }
+
+    /// Waits until the engine that it takes the place of is out of memory; whether there was anything to wait for.
+    pub async fn predecessor_has_gone(&self) -> bool {
+        let Some(mut gone) = self.predecessor.clone().filter(|gone| !*gone.borrow()) else { return false };
+        // Whoever drops the sender has dropped the engine, too.
+        drop(gone.wait_for(|gone| *gone).await);
+        true
+    }
+
+    /// It is out of memory, and nobody will load it again.
+    pub fn has_gone(&self) {
+        self.gone.send_replace(true);
     }
 
     /// Whether the configuration says the same of it.
     pub fn is_as(&self, settings: &EngineSettings) -> bool {
         self.table == settings.table && self.opening == settings.opening
+    }
+
+    /// Whether its model, or another one in its place, is in memory or on the way there.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(&*self.phase.borrow(), Phase::Loading | Phase::Ready(_) | Phase::Replaced { .. })
     }
 
     /// Whether it loads before somebody asks for it; the default engine does unless it says something else.

@@ -12,7 +12,7 @@ mod renewal;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use minivault_engines::State;
 
@@ -31,6 +31,8 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct EngineTable {
     /// What the configuration says now. Nobody holds the lock for longer than it takes to copy the pointer.
     listing: RwLock<Arc<Listing>>,
+    /// See [`EngineTable::retiring`].
+    retiring: Mutex<Vec<Weak<Entry>>>,
 }
 
 impl EngineTable {
@@ -38,14 +40,17 @@ impl EngineTable {
     pub fn new(default: String, engines: BTreeMap<String, EngineSettings>) -> Self {
         let entries: BTreeMap<_, _> = engines.into_iter().map(|(name, settings)| (name, Arc::new(Entry::new(settings)))).collect();
         entries.values().filter(|entry| entry.loads_at_startup(&default)).for_each(|entry| entry.will_start());
-        Self { listing: RwLock::new(Arc::new(Listing { default, entries, aliases: BTreeMap::new() })) }
+        Self::of(Listing { default, entries, aliases: BTreeMap::new() })
+    }
+
+    fn of(listing: Listing) -> Self {
+        Self { listing: RwLock::new(Arc::new(listing)), retiring: Mutex::default() }
     }
 
     /// The same table with other names for its engines; `*` is every name that isn't one.
     #[must_use]
     pub fn with_aliases(self, aliases: BTreeMap<String, String>) -> Self {
-        let listing = Listing { aliases, ..Listing::clone(&self.listing()) };
-        Self { listing: RwLock::new(Arc::new(listing)) }
+        Self::of(Listing { aliases, ..Listing::clone(&self.listing()) })
     }
 
     fn listing(&self) -> Arc<Listing> {
@@ -127,7 +132,9 @@ impl EngineTable {
     pub fn close(&self) {
         // Side by side: one may wait for a turn that another one's hanging process holds until it is ended.
         std::thread::scope(|scope| {
-            for phase in self.listing().entries.values().map(|entry| entry.phase.send_replace(Phase::Closed)) {
+            let retiring: Vec<Arc<Entry>> = self.retiring().iter().filter_map(Weak::upgrade).collect();
+            let all = self.listing().entries.values().cloned().chain(retiring).collect::<Vec<_>>();
+            for phase in all.iter().map(|entry| entry.phase.send_replace(Phase::Closed)) {
                 scope.spawn(move || drop(phase));
             }
         });

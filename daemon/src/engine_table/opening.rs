@@ -48,8 +48,10 @@ impl EngineTable {
                 starts
             });
             if starts {
+                // What stands in for it mustn't leave before it is known to stand in.
+                let uses = self.listing().with_fallbacks(&entry).map(|entry| Use::begin(entry.clone())).collect();
                 // A task of its own: whoever asked first may leave, and the others still wait.
-                tokio::spawn(self.clone().load_and_tell(entry.clone()));
+                tokio::spawn(self.clone().load_and_tell(entry.clone(), uses));
             }
             let phase = phases.wait_for(|phase| !matches!(phase, Phase::Loading)).await.map_err(|_| EngineError::Stopped)?.clone();
             match phase {
@@ -60,28 +62,31 @@ impl EngineTable {
         })
     }
 
-    async fn load_and_tell(self: Arc<Self>, entry: Arc<Entry>) {
-        // What stands in for it mustn't leave before it is known to stand in.
-        let _uses: Vec<Use> = self.listing().with_fallbacks(&entry).map(|entry| Use::begin(entry.clone())).collect();
+    async fn load_and_tell(self: Arc<Self>, entry: Arc<Entry>, _uses: Vec<Use>) {
         // A panic while opening must not leave the engine loading for ever.
         let outcome = AssertUnwindSafe(self.load(&entry)).catch_unwind().await;
         let outcome = outcome.unwrap_or_else(|_| Phase::Failed(format!("opening engine `{}` panicked", entry.name)));
         let loaded = if let Phase::Ready(engine) = &outcome { Some(Arc::downgrade(engine)) } else { None };
-        let tells = entry.phase.send_if_modified(|phase| {
-            let stays_open = matches!(phase, Phase::Loading);
-            if stays_open {
+        let mut outcome = Some(outcome);
+        let tells = entry.phase.send_if_modified(|phase| match (&phase, outcome.take_if(|_| matches!(phase, Phase::Loading))) {
+            (Phase::Loading, Some(outcome)) => {
                 *phase = outcome;
                 entry.has_started();
+                true
             }
-            stays_open
+            _ => false,
         });
+        // Too late for the daemon's end: its thread ends first.
+        if outcome.is_some() {
+            tokio::task::spawn_blocking(move || drop(outcome));
+        }
         if let (true, Some(engine), Some(keep_alive)) = (tells, loaded, entry.keep_alive.limit()) {
             tokio::spawn(unload_when_idle(Arc::downgrade(&self), entry, engine, keep_alive));
         }
     }
 
     async fn load(self: &Arc<Self>, entry: &Entry) -> Phase {
-        let error = match entry.prepared.open(&entry.opening).await {
+        let error = match self.open_own(entry).await {
             Ok(engine) => return Phase::Ready(engine),
             Err(error) => error.to_string(),
         };
@@ -111,6 +116,27 @@ impl EngineTable {
             Ok(by) => Phase::Replaced { by, reason: error },
             Err(other) => Phase::Failed(format!("{error}\nAnd its fallback `{}` can't be had: {other}", fallback.name)),
         }
+    }
+
+    /// Opens an engine's own model. Where that fails while the engine that it takes the place of is in memory, there may be room once that has gone.
+    async fn open_own(&self, entry: &Entry) -> Result<Arc<dyn TextEngine>, EngineError> {
+        match entry.prepared.open(&entry.opening).await {
+            Err(error) if entry.predecessor_has_gone().await => {
+                tracing::info!(engine = entry.name, %error, "the engine is tried again, now that the one before it is out of memory");
+                entry.prepared.open(&entry.opening).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// An engine's own files, fetched if need be.
+    ///
+    /// # Errors
+    /// They can't be had.
+    pub async fn files(&self, name: &str) -> Result<Vec<std::path::PathBuf>, EngineError> {
+        let listing = self.listing();
+        let entry = listing.entries.get(name).ok_or_else(|| unknown(name))?;
+        entry.prepared.fetch(&entry.opening).await
     }
 
     /// Fetches an engine's model files; where they can't be had, its fallback's. Returns the engine's name and the files.

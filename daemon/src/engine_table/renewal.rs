@@ -1,7 +1,7 @@
 //! Engines on their way out of memory: those that nobody asks for, and those that a new configuration has changed or doesn't have.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
 use minivault_engines::TextEngine;
 
@@ -15,27 +15,33 @@ impl EngineTable {
     /// after the last answer that they have begun. What was in memory, or is to be, loads at once; whoever asks for it waits.
     pub fn renew(self: &Arc<Self>, default: String, engines: BTreeMap<String, EngineSettings>, aliases: BTreeMap<String, String>) {
         let old = self.listing();
-        let in_memory = |entry: &Arc<Entry>| matches!(&*entry.phase.borrow(), Phase::Loading | Phase::Ready(_) | Phase::Replaced { .. });
         let mut begun = Vec::new();
         let entry = |(name, settings): (String, EngineSettings)| {
             let known = old.entries.get(&name);
             let (entry, begins) = match known.filter(|entry| entry.is_as(&settings)) {
-                Some(entry) => (entry.clone(), !entry.loads_at_startup(&old.default)),
-                None => (Arc::new(Entry::new(settings)), true),
+                Some(entry) => (entry.clone(), !entry.loads_at_startup(&old.default) && entry.loads_at_startup(&default)),
+                None => {
+                    let entry = Arc::new(Entry::new(settings).after(known.map(Arc::as_ref)));
+                    (entry.clone(), known.is_some_and(|known| known.is_in_memory()) || entry.loads_at_startup(&default))
+                }
             };
-            if begins && (known.is_some_and(in_memory) || entry.loads_at_startup(&default)) {
-                begun.push(entry.clone());
-            }
+            begun.extend(begins.then(|| entry.clone()));
             (name, entry)
         };
         let entries = engines.into_iter().map(entry).collect();
         let listing = Arc::new(Listing { default, entries, aliases });
         *self.listing.write().unwrap_or_else(PoisonError::into_inner) = listing.clone();
         let stays = |entry: &Arc<Entry>| listing.entries.get(&entry.name).is_some_and(|known| Arc::ptr_eq(known, entry));
-        for entry in old.entries.values().filter(|entry| !stays(entry)) {
-            // Whom it stood in for finds another one from now on.
-            let engine = if let Phase::Ready(engine) = &*entry.phase.borrow() { Some(Arc::downgrade(engine)) } else { None };
-            drop(engine.map(|engine| self.replace_no_longer(&engine)));
+        let (kept, leaving): (Vec<&Arc<Entry>>, Vec<_>) = old.entries.values().partition(|entry| stays(entry));
+        // Whom a leaving engine stands in for, or stands between it and who does, looks for another one.
+        let loses_one = |entry: &Arc<Entry>| old.with_fallbacks(entry).skip(1).any(|fallback| !stays(fallback));
+        for entry in kept.into_iter().filter(|entry| loses_one(entry)) {
+            if self.take(entry, &Phase::Idle, |phase| matches!(phase, Phase::Replaced { .. })) {
+                begun.push(entry.clone());
+            }
+        }
+        for entry in leaving {
+            self.retiring().push(Arc::downgrade(entry));
             tokio::spawn(self.clone().retire(entry.clone()));
         }
         for entry in begun {
@@ -45,13 +51,31 @@ impl EngineTable {
         }
     }
 
+    /// Engines that have left the configuration and may still be in memory.
+    pub(super) fn retiring(&self) -> MutexGuard<'_, Vec<Weak<Entry>>> {
+        let mut retiring = self.retiring.lock().unwrap_or_else(PoisonError::into_inner);
+        retiring.retain(|entry| entry.strong_count() > 0);
+        retiring
+    }
+
     /// Closes an engine that has left the configuration, once nothing uses it.
     async fn retire(self: Arc<Self>, entry: Arc<Entry>) {
         let mut uses = entry.uses.subscribe();
         loop {
             // The entry, and with it the sender, is held here.
             drop(uses.wait_for(|uses| *uses == 0).await);
-            if self.take_out(&entry, &Phase::Closed, |_| true) {
+            let mut taken = None;
+            entry.phase.send_if_modified(|phase| {
+                // A request counts itself before it looks at the phase, so there is none, or it finds the engine closed.
+                if *entry.uses.borrow() == 0 {
+                    taken = Some(std::mem::replace(phase, Phase::Closed));
+                }
+                taken.is_some()
+            });
+            if let Some(taken) = taken {
+                // Its thread ends first, which may take a step.
+                drop(tokio::task::spawn_blocking(move || drop(taken)).await);
+                entry.has_gone();
                 return;
             }
         }
@@ -59,50 +83,33 @@ impl EngineTable {
 
     /// Takes an engine out of memory if nothing uses it; whoever it stood in for tries its own model again next time.
     pub(crate) fn unload(&self, entry: &Entry, engine: &Weak<dyn TextEngine>) -> bool {
-        let unloads = self.take_out(entry, &Phase::Idle, |phase| matches!(phase, Phase::Ready(known) if is(known, engine)));
-        if unloads {
-            tracing::info!(engine = entry.name, "nobody asked the engine for its keep_alive; it is out of memory");
+        let is = |known: &Arc<dyn TextEngine>| std::ptr::addr_eq(Arc::as_ptr(known), engine.as_ptr());
+        // A request counts itself before it looks at the phase, so there is none, or it finds the engine idle and loads it.
+        let unused = |phase: &Phase| matches!(phase, Phase::Ready(known) if is(known)) && *entry.uses.borrow() == 0;
+        if !self.take(entry, &Phase::Idle, unused) {
+            return false;
         }
-        unloads
+        for other in self.listing().entries.values() {
+            self.take(other, &Phase::Idle, |phase| matches!(phase, Phase::Replaced { by, .. } if is(by)));
+        }
+        tracing::info!(engine = entry.name, "nobody asked the engine for its keep_alive; it is out of memory");
+        true
     }
 
-    /// Puts an unused engine into another phase if it is in one of these.
-    fn take_out(&self, entry: &Entry, into: &Phase, is_it: impl Fn(&Phase) -> bool) -> bool {
-        let mut taken = Vec::new();
+    /// Puts an engine into another phase if it is in one of these.
+    fn take(&self, entry: &Entry, into: &Phase, is_it: impl Fn(&Phase) -> bool) -> bool {
+        let mut taken = None;
         entry.phase.send_if_modified(|phase| {
-            // A request counts itself before it looks at the phase, so there is none, or it finds the engine in its new one.
-            let takes = is_it(phase) && *entry.uses.borrow() == 0;
-            if takes {
-                taken.push(std::mem::replace(phase, into.clone()));
+            if is_it(phase) {
+                taken = Some(std::mem::replace(phase, into.clone()));
             }
-            takes
+            taken.is_some()
         });
-        if let Some(Phase::Ready(engine)) = taken.first() {
-            let engine = Arc::downgrade(engine);
-            taken.extend(self.replace_no_longer(&engine));
+        let takes = taken.is_some();
+        if takes {
+            // Its thread ends first, which may take a step.
+            tokio::task::spawn_blocking(move || drop(taken));
         }
-        let takes = !taken.is_empty();
-        // Its thread ends first, which may take a step.
-        tokio::task::spawn_blocking(move || drop(taken));
         takes
     }
-
-    /// Engines that this one stands in for try their own models again; what they held of it.
-    fn replace_no_longer(&self, engine: &Weak<dyn TextEngine>) -> Vec<Phase> {
-        let mut taken = Vec::new();
-        for other in self.listing().entries.values() {
-            other.phase.send_if_modified(|phase| {
-                let takes = matches!(phase, Phase::Replaced { by, .. } if is(by, engine));
-                if takes {
-                    taken.push(std::mem::replace(phase, Phase::Idle));
-                }
-                takes
-            });
-        }
-        taken
-    }
-}
-
-fn is(known: &Arc<dyn TextEngine>, engine: &Weak<dyn TextEngine>) -> bool {
-    std::ptr::addr_eq(Arc::as_ptr(known), engine.as_ptr())
 }

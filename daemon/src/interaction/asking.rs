@@ -67,7 +67,7 @@ impl Interaction {
             return Err(ApiError::draining());
         }
         requests.iter().try_for_each(GenerateRequest::check)?;
-        check_budget(&requests, choices, app.limits.answer_tokens)?;
+        check_budget(&requests, choices, app.configured.limits.answer_tokens)?;
         let (wish, mut patience) = (Wish::of_this_request(), app.patience());
         let handle = app.engine(model.as_deref(), &mut patience).await?;
         let (alone, engine) = (requests.len() * choices == 1, handle.info());
@@ -75,7 +75,7 @@ impl Interaction {
         let mut begun = Vec::with_capacity(requests.len() * choices);
         for mut request in requests {
             // A replay's is its own in any case.
-            request.sampling.seed = request.sampling.seed.or(app.generation.seed);
+            request.sampling.seed = request.sampling.seed.or(app.configured.generation.seed);
             request.client.clone_from(&wish.key);
             let mut asked = normalize(&request);
             asked.extend(form.clone());

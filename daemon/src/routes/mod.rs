@@ -28,7 +28,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::body::Pace;
-use crate::config::{GenerationSettings, ServerSettings};
+use crate::config::{GenerationSettings, LogSettings, ServerSettings};
 use crate::door::Door;
 use crate::engine_table::EngineTable;
 use crate::error::ApiError;
@@ -53,18 +53,10 @@ pub struct Shared {
     pub engines: Arc<EngineTable>,
     /// The log.
     pub journal: Arc<Journal>,
-    /// Defaults of the native endpoints.
-    pub generation: GenerationSettings,
-    /// What a request may hold.
-    pub limits: Limits,
+    /// What another configuration would say differently.
+    pub configured: Configured,
     /// Lets few read the log at once.
     pub readers: Arc<Semaphore>,
-    /// Whether a request may ask to be left out of the log.
-    pub allow_log_off: bool,
-    /// What the routes of llama.cpp's server tell.
-    pub tells: Tells,
-    /// Whether there is a page in the browser.
-    pub page: bool,
     /// When the daemon started, in seconds since 1970.
     pub started: i64,
     /// What `/metrics` tells.
@@ -73,6 +65,21 @@ pub struct Shared {
     reloads: mpsc::Sender<Reload>,
     draining: Arc<AtomicBool>,
     ending: watch::Sender<bool>,
+}
+
+/// What the configuration says to routes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Configured {
+    /// Defaults of the native endpoints.
+    pub generation: GenerationSettings,
+    /// What a request may hold.
+    pub limits: Limits,
+    /// Whether a request may ask to be left out of the log.
+    pub allow_log_off: bool,
+    /// What the routes of llama.cpp's server tell.
+    pub tells: Tells,
+    /// Whether there is a page in the browser.
+    pub page: bool,
 }
 
 /// What a request may hold and ask for, and how long it may take.
@@ -99,18 +106,12 @@ pub struct Tells {
     pub verbose: bool,
 }
 
-impl Limits {
-    /// As configured.
-    pub(crate) fn of(server: &ServerSettings) -> Self {
-        let &ServerSettings { body_limit, max_prompt_bytes, pace, max_answer_tokens, deadlines, .. } = server;
-        Self { body: body_limit, prompt: max_prompt_bytes, pace, answer_tokens: max_answer_tokens, deadlines }
-    }
-}
-
-impl Tells {
-    /// As configured.
-    pub(crate) fn of(server: &ServerSettings) -> Self {
-        Self { slots: server.slots, verbose: server.verbose }
+impl Configured {
+    /// As the settings have it.
+    pub(crate) fn new(server: &ServerSettings, generation: GenerationSettings, log: &LogSettings) -> Self {
+        let &ServerSettings { body_limit, max_prompt_bytes, pace, max_answer_tokens, deadlines, slots, verbose, page, .. } = server;
+        let limits = Limits { body: body_limit, prompt: max_prompt_bytes, pace, answer_tokens: max_answer_tokens, deadlines };
+        Self { generation, limits, allow_log_off: log.allow_off, tells: Tells { slots, verbose }, page }
     }
 }
 
@@ -124,14 +125,10 @@ impl std::ops::Deref for App {
 
 impl App {
     /// All that the routes need.
-    pub fn new(engines: Arc<EngineTable>, journal: Arc<Journal>, generation: GenerationSettings, limits: Limits) -> Self {
+    pub fn new(engines: Arc<EngineTable>, journal: Arc<Journal>, configured: Configured) -> Self {
         Self(Arc::new(Shared {
-            generation,
-            limits,
+            configured,
             readers: Arc::new(Semaphore::new(READERS)),
-            allow_log_off: false,
-            tells: Tells { slots: true, verbose: false },
-            page: true,
             started: jiff::Timestamp::now().as_second(),
             metrics: Arc::new(Metrics::new(&engines, &journal)),
             // Nobody listens there.
@@ -143,17 +140,13 @@ impl App {
         }))
     }
 
-    /// The same daemon with other defaults and limits, for requests that begin from now on.
+    /// The same daemon under another configuration, for requests that begin from now on.
     #[must_use]
-    pub fn renewed(&self, generation: GenerationSettings, limits: Limits) -> Self {
-        let Shared { engines, journal, readers, metrics, reloads, draining, ending, .. } = &*self.0;
+    pub fn renewed(&self, configured: Configured) -> Self {
+        let Shared { engines, journal, readers, metrics, reloads, draining, ending, started, .. } = &*self.0;
         Self(Arc::new(Shared {
-            generation,
-            limits,
-            allow_log_off: self.allow_log_off,
-            tells: self.tells,
-            page: self.page,
-            started: self.started,
+            configured,
+            started: *started,
             engines: engines.clone(),
             journal: journal.clone(),
             readers: readers.clone(),
@@ -169,33 +162,6 @@ impl App {
     pub(crate) fn reloaded_by(mut self, reloads: mpsc::Sender<Reload>) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
             shared.reloads = reloads;
-        }
-        self
-    }
-
-    /// Whether requests may ask to be left out of the log; before anybody else has it.
-    #[must_use]
-    pub fn with_log_off_allowed(mut self, allowed: bool) -> Self {
-        if let Some(shared) = Arc::get_mut(&mut self.0) {
-            shared.allow_log_off = allowed;
-        }
-        self
-    }
-
-    /// What the routes of llama.cpp's server tell; before anybody else has it.
-    #[must_use]
-    pub fn telling(mut self, tells: Tells) -> Self {
-        if let Some(shared) = Arc::get_mut(&mut self.0) {
-            shared.tells = tells;
-        }
-        self
-    }
-
-    /// Whether there is a page in the browser; before anybody else has it.
-    #[must_use]
-    pub fn with_page(mut self, page: bool) -> Self {
-        if let Some(shared) = Arc::get_mut(&mut self.0) {
-            shared.page = page;
         }
         self
     }
@@ -231,7 +197,7 @@ impl App {
 
     /// What a request that begins now may take.
     pub(crate) fn patience(&self) -> Patience {
-        Patience::new(self.limits.deadlines, self.0.ending.subscribe())
+        Patience::new(self.configured.limits.deadlines, self.0.ending.subscribe())
     }
 
     /// Refuses a prompt before it is encoded.
@@ -239,7 +205,7 @@ impl App {
     /// # Errors
     /// The prompt has more bytes than the limit.
     pub fn check_prompt_bytes(&self, param: &str, bytes: usize) -> Result<(), ApiError> {
-        let limit = self.limits.prompt;
+        let limit = self.configured.limits.prompt;
         if bytes > limit { Err(ApiError::invalid(Some(param), format!("{param} has {bytes} bytes; the limit is {limit}"))) } else { Ok(()) }
     }
 }
@@ -303,7 +269,7 @@ pub(crate) const SAME: [(&str, &str); 5] = [
 pub fn router(app: App, door: Door) -> Router {
     let (api, _) = documented().split_for_parts();
     let api = api.merge(ollama::routes());
-    let router = if app.page { api.merge(page::routes()) } else { api };
+    let router = if app.configured.page { api.merge(page::routes()) } else { api };
     let routes = router
         .fallback(async |request: Request| ApiError::unknown_path(request.uri().path()))
         .method_not_allowed_fallback(async |request: Request| ApiError::wrong_method(request.method().as_str(), request.uri().path()))

@@ -123,7 +123,7 @@ fn question(app: &App, endpoint: &'static str, body: GenerateBody) -> Result<(Qu
     if body.max_tokens == Some(0) {
         return Err(ApiError::invalid(Some("max_tokens"), "max_tokens is 0; it must be at least 1"));
     }
-    let defaults = &app.generation;
+    let defaults = &app.configured.generation;
     let sampling = Sampling {
         temperature: body.temperature.unwrap_or(defaults.temperature),
         top_k: body.top_k.unwrap_or(defaults.top_k),

@@ -16,6 +16,8 @@ use crate::support::{Daemon, PATIENCE, events_of, settings_of};
 #[derive(Clone)]
 struct Remembering {
     script: Script,
+    /// There is memory for one at a time.
+    alone: bool,
     opened: Arc<Mutex<Vec<Weak<dyn TextEngine>>>>,
 }
 
@@ -24,6 +26,9 @@ impl Backend for Remembering {
     type Config = ScriptedConfig;
 
     async fn open(&self, opening: &Opening, config: &ScriptedConfig) -> Result<Arc<dyn TextEngine>, EngineError> {
+        if self.alone && self.counts().1 > 0 {
+            return Err(EngineError::Unavailable("there is no memory for two".into()));
+        }
         if self.script.text.is_empty() {
             return Err(EngineError::Unavailable("there is no model".into()));
         }
@@ -36,7 +41,7 @@ impl Backend for Remembering {
 impl Remembering {
     /// Recites this; nothing can't be opened.
     fn new(text: &str) -> Self {
-        Self { script: Script { text: text.into(), ..Script::default() }, opened: Arc::default() }
+        Self { script: Script { text: text.into(), ..Script::default() }, alone: false, opened: Arc::default() }
     }
 
     /// Its settings as an engine of this name, from a table that differs by this.
@@ -139,8 +144,49 @@ async fn whom_a_leaving_engine_stood_in_for_finds_another_one() {
     let daemon = Daemon::of(None, vec![replaced(), first.settings("stand-in", 1)], 8);
     assert_eq!(answer(&daemon, "broken").await.1["response"], "abc");
     daemon.app.engines.renew("broken".into(), named(vec![replaced(), second.settings("stand-in", 2)]), BTreeMap::new());
+    // It is tried again, and the new one is there, before anybody asks.
+    second.comes_to((1, 1)).await;
     assert_eq!(answer(&daemon, "broken").await.1["response"], "def");
     first.comes_to((1, 0)).await;
+}
+
+#[tokio::test]
+async fn where_there_is_room_for_one_the_new_engine_waits_for_the_old_one() {
+    let gate = Gate::closed();
+    let mut engine = Remembering::new("abc");
+    engine.script.gate = Some(gate.clone());
+    engine.alone = true;
+    let stand_in = Remembering::new("def");
+    let settings = |version| {
+        let engine = EngineSettings { fallback: Some("stand-in".into()), ..engine.settings("engine", version) };
+        vec![engine, stand_in.settings("stand-in", 1)]
+    };
+    let daemon = Daemon::of(None, settings(1), 8);
+    let stream = daemon.post("/stream-generate", &json!({"prompt": "x", "model": "engine", "max_tokens": 3})).await;
+    daemon.app.engines.renew("engine".into(), named(settings(2)), BTreeMap::new());
+    let next = answer(&daemon, "engine");
+    let freed = async {
+        gate.open();
+        events_of(stream).await
+    };
+    let ((_, told), events) = tokio::join!(next, freed);
+    assert_eq!((&told["response"], &*events.last().unwrap().0), (&json!("abc"), "done"), "{told}");
+    assert_eq!((engine.counts(), stand_in.counts()), ((2, 1), (0, 0)));
+}
+
+#[tokio::test]
+async fn the_end_waits_for_what_is_leaving_too() {
+    let engine = Remembering::new("abc");
+    let other = Remembering::new("def");
+    let daemon = Daemon::of(None, vec![engine.settings("engine", 1), other.settings("other", 1)], 8);
+    let lease = daemon.app.engines.find(Some("engine")).await.unwrap();
+    daemon.app.engines.renew("other".into(), named(vec![other.settings("other", 1)]), BTreeMap::new());
+    tokio::task::yield_now().await;
+    assert_eq!(engine.counts(), (1, 1));
+    let engines = daemon.app.engines.clone();
+    tokio::task::spawn_blocking(move || engines.close()).await.unwrap();
+    drop(lease);
+    engine.comes_to((1, 0)).await;
 }
 
 #[tokio::test]

@@ -13,10 +13,11 @@ use minivault_daemon::body::Pace;
 use minivault_daemon::config::{EngineSettings, GenerationSettings, KeepAlive, Listen, LoadTime, ServerSettings};
 use minivault_daemon::door::Door;
 use minivault_daemon::door::headers::Limits as HeaderLimits;
+use minivault_daemon::door::keys::Keyring;
 use minivault_daemon::door::server::Terms;
 use minivault_daemon::engine_table::EngineTable;
 use minivault_daemon::patience::Deadlines;
-use minivault_daemon::routes::{App, Limits, Tells, router};
+use minivault_daemon::routes::{App, Configured, Limits, Tells, router};
 use minivault_engines::testkit::{Script, ScriptedBackend};
 use minivault_engines::{Engines, Opening};
 use minivault_journal::{Journal, Options};
@@ -80,31 +81,28 @@ impl Daemon {
     /// One engine that recites this text, and a log that is kept like this; requests may ask to be left out of it.
     pub async fn keeping(log: &Path, options: &Options, text: &str) -> Self {
         let engine = Engine::new("scripted", Script { text: text.into(), ..Script::default() });
-        let Self { app, router: other, folder } = Self::build_with(Some(log), vec![settings(engine)], BTreeMap::new(), options);
-        // It can be said only while nobody else has the app.
-        drop(other);
-        let app = app.with_log_off_allowed(true);
-        let daemon = Self { router: router(app.clone(), Door::new(&server_settings())), app, folder };
+        let daemon = Self::build_with(Some(log), vec![settings(engine)], BTreeMap::new(), options);
+        let daemon = daemon.configured(|configured| configured.allow_log_off = true);
         daemon.app.engines.open_default().await.unwrap();
         daemon
     }
 
     /// The same daemon whose llama-server routes tell this.
     pub fn telling(self, tells: Tells) -> Self {
-        let Self { app, router: other, folder } = self;
-        // It can be said only while nobody else has the app.
-        drop(other);
-        let app = app.telling(tells);
-        Self { router: router(app.clone(), Door::new(&server_settings())), app, folder }
+        self.configured(|configured| configured.tells = tells)
     }
 
     /// The same daemon without a page.
     pub fn without_page(self) -> Self {
-        let Self { app, router: other, folder } = self;
-        // It can be said only while nobody else has the app.
-        drop(other);
-        let app = app.with_page(false);
-        Self { router: router(app.clone(), Door::new(&server_settings())), app, folder }
+        self.configured(|configured| configured.page = false)
+    }
+
+    /// The same daemon under a configuration that differs by this.
+    fn configured(self, change: impl FnOnce(&mut Configured)) -> Self {
+        let mut configured = self.app.configured.clone();
+        change(&mut configured);
+        let app = self.app.renewed(configured);
+        Self { router: router(app.clone(), door(&server_settings())), app, ..self }
     }
 
     /// Engines of any backend; the first one is the default.
@@ -131,21 +129,20 @@ impl Daemon {
             seed: None,
             ignore_eos: false,
         };
-        let limits = limits();
-        let app = App::new(Arc::new(EngineTable::new(default, settings).with_aliases(aliases)), journal, generation, limits);
-        Self { router: router(app.clone(), Door::new(&server_settings())), app, folder }
+        let tells = Tells { slots: true, verbose: false };
+        let configured = Configured { generation, limits: limits(), allow_log_off: false, tells, page: true };
+        let app = App::new(Arc::new(EngineTable::new(default, settings).with_aliases(aliases)), journal, configured);
+        Self { router: router(app.clone(), door(&server_settings())), app, folder }
     }
 
     /// The same one, with another door.
     pub fn behind(self, settings: &ServerSettings) -> Self {
-        Self { router: router(self.app.clone(), Door::new(settings)), ..self }
+        Self { router: router(self.app.clone(), door(settings)), ..self }
     }
 
     /// The same one, with other limits for requests.
     pub fn limited(self, limits: Limits) -> Self {
-        let Self { app, folder, .. } = self;
-        let app = App::new(app.engines.clone(), app.journal.clone(), app.generation.clone(), limits);
-        Self { router: router(app.clone(), Door::new(&server_settings())), app, folder }
+        self.configured(|configured| configured.limits = limits)
     }
 
     /// As a client on this machine would.
@@ -186,6 +183,11 @@ impl Daemon {
         tokio::time::timeout(PATIENCE, enough).await.expect("the lines in time");
         self.log()
     }
+}
+
+/// The door of these settings.
+pub fn door(settings: &ServerSettings) -> Door {
+    Door::new(settings, Keyring::new(settings.keys.clone()))
 }
 
 /// What requests may hold.

@@ -26,6 +26,9 @@ use crate::text_engine::{Capabilities, Computation, Determinism, EngineInfo};
 use crate::threads::available;
 use crate::vocabulary::{TokenizerVocabulary, gguf};
 
+/// What helps where there is too little memory.
+const SMALLER: &str = "a model of fewer or smaller weights needs less";
+
 /// Loads one of candle's models on the engine's thread.
 #[derive(Debug, Clone)]
 pub struct CandleLoader {
@@ -86,7 +89,9 @@ impl CandleLoader {
         let context = self.config.context_of(architecture.context)?;
         let load = || {
             let paths = checkpoint.weights()?;
-            self.check_memory(&paths)?;
+            // Whatever they are in the files, here they are f32.
+            let values: usize = architecture.tensors().values().map(|shape| shape.iter().product::<usize>()).sum();
+            memory::check(values as u64 * 4, SMALLER)?;
             let (vocabulary, read) = checkpoint.vocabulary(architecture.vocabulary, architecture.end_tokens.clone())?;
             fingerprint.include(&read);
             fingerprint.include(&Fingerprint::of_files(&paths)?);
@@ -118,7 +123,9 @@ impl CandleLoader {
         };
         let (mut file, content, header, vocabulary) = open().map_err(|reason| self.unusable(&reason))?;
         let context = self.config.context_of(header.context)?;
-        self.check_memory(std::slice::from_ref(&self.path)).map_err(|reason| self.unusable(&reason))?;
+        // Weights take what the file does at least; caches grow with what is in them.
+        let bytes = self.path.metadata().map_or(0, |file| file.len());
+        memory::check(bytes, SMALLER).map_err(|reason| self.unusable(&reason))?;
         let network = if requantise::is_needed(&content) {
             requantise::requantised(content, &mut file)
                 .and_then(|(content, mut bytes)| ModelWeights::from_gguf(content, &mut bytes, &Device::Cpu))
@@ -137,12 +144,6 @@ impl CandleLoader {
             fingerprint,
             model,
         })
-    }
-
-    /// Weights take what their files do at least; caches grow with what is in them.
-    fn check_memory(&self, files: &[PathBuf]) -> Result<(), String> {
-        let bytes = files.iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
-        memory::check(bytes, "a model of fewer or smaller weights needs less")
     }
 
     fn unusable(&self, reason: &str) -> EngineError {

@@ -121,7 +121,13 @@ impl Gpt2Loader {
     fn network(&self, architecture: &Architecture, paths: &[PathBuf], arithmetic: Arithmetic) -> Result<Box<dyn Forward>, String> {
         let weights = Weights::open(&self.folder, architecture, paths)?;
         let dtype = if arithmetic == Arithmetic::Plain { Dtype::F32 } else { self.config.dtype };
-        memory::check(dtype.bytes(weights.value_count()), "a smaller `dtype` needs less")?;
+        memory::check(
+            dtype.bytes(weights.value_count()),
+            match dtype {
+                Dtype::Q8 => "a smaller model needs less",
+                Dtype::F32 | Dtype::Bf16 => "`dtype = \"q8\"` needs less",
+            },
+        )?;
         let network: candle_core::Result<Box<dyn Forward>> = match arithmetic {
             Arithmetic::Kernels => {
                 let team = Team::new(self.config.threads.count());

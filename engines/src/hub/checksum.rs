@@ -30,7 +30,11 @@ pub(super) fn mismatch(path: &Path, expected: &str, actual: &str) -> Miss {
         .advise("correct `sha256` in the configuration, if it is the one that is wrong")
 }
 
-fn of_file(path: &Path) -> std::io::Result<String> {
+/// A file's SHA-256 in hexadecimal, lower case.
+///
+/// # Errors
+/// It can't be read.
+pub fn of_file(path: &Path) -> std::io::Result<String> {
     let mut file = std::fs::File::open(path)?;
     let mut sum = Sha256::new();
     let mut buffer = vec![0; 1 << 20];

@@ -11,7 +11,7 @@
 
 mod attempts;
 mod cache;
-mod checksum;
+pub mod checksum;
 mod download;
 mod folder;
 mod http;

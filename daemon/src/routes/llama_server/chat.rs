@@ -14,7 +14,7 @@ pub(in crate::routes) async fn complete(
     OpenAiBody(mut body, left_aside): OpenAiBody<ChatBody>,
 ) -> Result<Response, ApiError> {
     go_on_with_a_begun_answer(&mut body);
-    body.verbose = body.verbose.or(Some(app.tells.verbose));
+    body.verbose = body.verbose.or(Some(app.configured.tells.verbose));
     if let [.., before, last] = &*body.messages
         && before.role == "assistant"
         && last.role == "assistant"

@@ -178,14 +178,14 @@ fn events(tellers: Vec<Teller>, wanted: Wanted) -> Response {
 
 async fn question(app: &App, body: CompletionBody, left_aside: &LeftAside) -> Result<(Question, Wanted, bool), ApiError> {
     let max_tokens = match body.n_predict.map(usize::try_from) {
-        None => MaxTokens::AtMost(app.generation.max_tokens),
+        None => MaxTokens::AtMost(app.configured.generation.max_tokens),
         // Any number below 0 is none.
         Some(Err(_)) => MaxTokens::Remaining,
         Some(Ok(wanted)) => MaxTokens::Exactly(wanted),
     };
     let engine = app.engines.find(body.model.as_deref()).await?;
     let (prompts, several) = prompts::of_body(app, &*engine, body.prompt).await?;
-    let defaults = &app.generation;
+    let defaults = &app.configured.generation;
     let sampling = Sampling {
         temperature: body.temperature.unwrap_or(defaults.temperature),
         top_k: body.top_k.unwrap_or(defaults.top_k),

@@ -13,7 +13,7 @@ use crate::routes::App;
 #[utoipa::path(get, path = "/props", tag = "llama-server", responses((status = 200, description = "The engine", body = Props), Opening, AnyTime))]
 pub(in crate::routes) async fn props(State(app): State<App>) -> Result<Json<Props>, ApiError> {
     let engine = app.engines.find(None).await?;
-    let (info, health, defaults) = (engine.info(), engine.health(), &app.generation);
+    let (info, health, defaults) = (engine.info(), engine.health(), &app.configured.generation);
     let params = json!({
         "n_predict": defaults.max_tokens, "temperature": defaults.temperature, "top_k": defaults.top_k, "top_p": defaults.top_p,
         "min_p": defaults.min_p, "repeat_penalty": defaults.repetition_penalty, "ignore_eos": defaults.ignore_eos,
@@ -33,7 +33,7 @@ pub(in crate::routes) async fn props(State(app): State<App>) -> Result<Json<Prop
 /// Which of them are in use is the engine's own affair, so the first ones are said to be.
 #[utoipa::path(get, path = "/slots", tag = "llama-server", responses((status = 200, description = "The slots", body = [SlotState]), Opening, AnyTime))]
 pub(in crate::routes) async fn slots(State(app): State<App>) -> Result<Json<Vec<SlotState>>, ApiError> {
-    if !app.tells.slots {
+    if !app.configured.tells.slots {
         return Err(ApiError::switched_off("/slots", "server.slots"));
     }
     let engine = app.engines.find(None).await?;
