@@ -15,7 +15,7 @@
 //! - [`threads`], [`turn`]: how many threads compute, and whose turn it is
 //! - [`decoding`]: sampling, stop strings, whole characters, answers of a given form
 //! - [`chat`]: conversations, chat templates, calls of tools
-//! - [`hub`]: where model files come from
+//! - [`hub`], [`checksum`]: where model files come from, and what they are
 //! - [`checkpoint`], [`gguf`], `vocabulary`: what lies in them: folders in Hugging Face layout, GGUF files, tokens; `foreign`: what is never loaded
 //! - [`gpt2`]: GPT-2, its forward pass included
 //! - `llama`: GGUF on llama.cpp (feature `llama-cpp`)
@@ -26,6 +26,7 @@
 pub mod candle_models;
 pub mod chat;
 pub mod checkpoint;
+pub mod checksum;
 pub mod decoding;
 pub mod error;
 pub mod events;

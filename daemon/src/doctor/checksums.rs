@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
-use minivault_engines::hub::checksum::of_file;
+use minivault_engines::checksum::of_file;
 
 use super::Finding;
 

@@ -1,12 +1,9 @@
-//! SHA-256 of files.
+//! Files held against their SHA-256.
 
-use std::fmt::Write as _;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::attempts::{Attempt, Miss};
+use crate::checksum::of_file;
 
 /// A file's SHA-256 in hexadecimal, computed off the async workers.
 pub(super) async fn sha256(path: &Path) -> Attempt<String> {
@@ -28,28 +25,4 @@ pub(super) async fn verify(path: &Path, expected: Option<&str>) -> Attempt<()> {
 pub(super) fn mismatch(path: &Path, expected: &str, actual: &str) -> Miss {
     Miss::new(format!("{} has the SHA-256 {actual}, but {expected} is expected", path.display()))
         .advise("correct `sha256` in the configuration, if it is the one that is wrong")
-}
-
-/// A file's SHA-256 in hexadecimal, lower case.
-///
-/// # Errors
-/// It can't be read.
-pub fn of_file(path: &Path) -> std::io::Result<String> {
-    let mut file = std::fs::File::open(path)?;
-    let mut sum = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let length = file.read(&mut buffer)?;
-        if length == 0 {
-            return Ok(hexadecimal(&sum.finalize()));
-        }
-        sum.update(&buffer[..length]);
-    }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // writing to a String can't fail
-        text
-    })
 }

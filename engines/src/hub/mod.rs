@@ -11,7 +11,7 @@
 
 mod attempts;
 mod cache;
-pub mod checksum;
+mod checksum;
 mod download;
 mod folder;
 mod http;
