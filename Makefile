@@ -75,7 +75,7 @@ licenses: ## others' licences and what the programs are made of (CycloneDX), in 
 	@tools/licenses.sh
 
 package: setup ## a Debian package of both programs, optimised as far as it goes (installs cargo-deb and those; LTO takes a while)
-	@$(ENV) && set -x && cargo build --workspace --bins --profile dist && tools/package.sh $(TARGET)
+	@$(ENV) && set -x && cargo build --workspace --bin minivaultd --bin minivault --profile dist && tools/package.sh $(TARGET)
 
 reference: setup ## compare GPT-2 with Transformers on a model of DistilGPT2's shape (installs PyTorch: 6 GB)
 	@if [ "$(PYTHON_REFERENCE)" = target/reference/venv/bin/python3 ] && [ ! -e target/reference/venv/done ]; then \
