@@ -15,7 +15,7 @@ COPY . .
 # An image goes to other machines: llama.cpp for every processor with AVX2.
 ENV MINIVAULT_PORTABLE=1
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/root/.cache/ccache --mount=type=cache,target=/src/target \
-    tools/setup.sh && . target/tools/env.sh && cargo build --workspace --bins --locked --profile dist && \
+    tools/setup.sh && . target/tools/env.sh && cargo build --workspace --bin minivaultd --bin minivault --locked --profile dist && \
     mkdir /out && cp target/dist/minivaultd target/dist/minivault /out/ && tools/service-config.sh 0.0.0.0:8000 >/out/config.toml
 
 FROM debian:${DEBIAN}-slim
@@ -23,7 +23,7 @@ FROM debian:${DEBIAN}-slim
 ARG EXTRA_PACKAGES=""
 # llama.cpp is C++; fetching from the hub takes certificates.
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libstdc++6 ${EXTRA_PACKAGES} && rm -rf /var/lib/apt/lists/* && \
-    useradd --system --uid 10001 --home-dir /var/lib/minivault --shell /usr/sbin/nologin minivault && \
+    useradd --uid 10001 --home-dir /var/lib/minivault --shell /usr/sbin/nologin minivault && \
     install -d -o minivault -g minivault -m 0700 /var/lib/minivault /var/cache/minivault
 COPY --from=build /out/minivaultd /out/minivault /usr/bin/
 COPY --from=build /out/config.toml /etc/minivault/config.toml

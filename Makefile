@@ -77,7 +77,7 @@ licenses: ## others' licences and what the programs are made of (CycloneDX), in 
 # It goes to other machines, so llama.cpp is built for every processor with AVX2 and not for this one.
 package: setup ## a Debian package of both programs, optimised as far as it goes (installs cargo-deb and those; LTO takes a while)
 	@$(ENV) && unset GGML_AVX512 GGML_AVX512_VBMI GGML_AVX512_VNNI GGML_AVX512_BF16 && set -x && \
-		cargo build --workspace --bins --profile dist && tools/package.sh $(TARGET)
+		cargo build --workspace --bin minivaultd --bin minivault --profile dist && tools/package.sh $(TARGET)
 
 reference: setup ## compare GPT-2 with Transformers on a model of DistilGPT2's shape (installs PyTorch: 6 GB)
 	@if [ "$(PYTHON_REFERENCE)" = target/reference/venv/bin/python3 ] && [ ! -e target/reference/venv/done ]; then \

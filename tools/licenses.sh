@@ -17,12 +17,12 @@ cargo fetch --quiet --locked
 cargo about generate --workspace --frozen --fail --config dist/licenses/about.toml --output-file "$folder/THIRD-PARTY-LICENSES" \
     dist/licenses/about.hbs
 
-# It writes beside each Cargo.toml.
+# It writes beside each Cargo.toml, with this folder's path in it, which is nobody's business.
 cargo cyclonedx --quiet --format json --describe binaries --target "$(rustc -vV | sed -n 's/^host: //p')"
 find . -path ./target -prune -o -name '*.cdx.json' -print | while read -r file; do
     case $file in
-    ./daemon/minivaultd* | ./cli/minivault*) mv "$file" "$folder/$(basename "$file" | sed 's/_bin//')" ;;
-    *) rm "$file" ;;
+    ./daemon/minivaultd* | ./cli/minivault*) sed "s|$PWD|/minivault|g" "$file" >"$folder/$(basename "$file" | sed 's/_bin//')" ;;
     esac
+    rm "$file"
 done
 ls "$folder/THIRD-PARTY-LICENSES" "$folder/minivaultd.cdx.json" "$folder/minivault.cdx.json"

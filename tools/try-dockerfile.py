@@ -109,7 +109,9 @@ class Stage:
     def run(self, command, mounts):
         mounts = [*self.bound.items(), *mounts]
         environment = {**self.arguments, **self.environment}
-        subprocess.run(self.command(["/bin/sh", "-c", command], mounts), check=True, env=environment, stdin=subprocess.DEVNULL)
+        done = subprocess.run(self.command(["/bin/sh", "-c", command], mounts), env=environment, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            give_up(f"RUN ended with status {done.returncode}: {command}")
 
     def copy(self, sources, target, stages, chosen):
         """COPY: files of the context, or of another stage."""
