@@ -1,7 +1,7 @@
 //! How an answer is told: whole, or a line of JSON for each piece.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -13,6 +13,7 @@ use minivault_wire::ollama::{Answer, ErrorAnswer, FunctionCall, Message, Options
 use serde::Serialize;
 use serde_json::Value;
 
+use super::nanoseconds;
 use super::options::Chosen;
 use crate::error::ApiError;
 use crate::interaction::{self, Interaction, Next, Question};
@@ -183,11 +184,6 @@ fn message(text: String, calls: Vec<chat::ToolCall>) -> Message {
     };
     let tool_calls = (!calls.is_empty()).then(|| calls.into_iter().map(call).collect());
     Message { role: "assistant".into(), content: text, tool_calls, images: None }
-}
-
-/// Of what is measured in hours at most.
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The form that an answer must have: `"json"`, a schema, or any.

@@ -7,7 +7,7 @@ use axum::extract::State;
 use minivault_wire::embeddings::Input;
 use minivault_wire::ollama::{EmbedAnswer, EmbedBody, EmbeddingsAnswer, EmbeddingsBody};
 
-use super::engine_of;
+use super::{engine_of, nanoseconds};
 use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::routes::App;
@@ -16,13 +16,12 @@ use crate::routes::openai::embeddings;
 pub(super) async fn embed(State(app): State<App>, JsonBody(body): JsonBody<EmbedBody>) -> Result<Json<EmbedAnswer>, ApiError> {
     let started = Instant::now();
     let embedded = embeddings::of(&app, Some(engine_of(&app, &body.model)), body.input, body.dimensions).await?;
-    let nanoseconds = |until: Instant| u64::try_from((until - started).as_nanos()).unwrap_or(u64::MAX);
     Ok(Json(EmbedAnswer {
         model: body.model,
         prompt_eval_count: embedded.vectors.iter().map(|embedding| embedding.tokens).sum(),
         embeddings: embedded.vectors.into_iter().map(|embedding| embedding.vector).collect(),
-        total_duration: nanoseconds(Instant::now()),
-        load_duration: nanoseconds(embedded.found),
+        total_duration: nanoseconds(started.elapsed()),
+        load_duration: nanoseconds(embedded.found - started),
     }))
 }
 

@@ -13,6 +13,8 @@ mod generate;
 mod models;
 mod options;
 
+use std::time::Duration;
+
 use axum::extract::Request;
 use axum::http::header;
 use axum::middleware::Next;
@@ -72,4 +74,9 @@ fn refuse(field: &str, asks: bool) -> Result<(), ApiError> {
 /// Whether a model is asked to think aloud, which is told apart from the answer nowhere here.
 fn thinks(think: Option<&Value>) -> bool {
     !matches!(think, None | Some(Value::Null | Value::Bool(false)))
+}
+
+/// Of what is measured in hours at most.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
