@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::arguments::{Arguments, Command};
 use crate::config::{self, ConfigError, Loaded, ServerSettings, Settings, Source};
+use crate::diagnostics::DiagnosticsSettings;
 use crate::doctor;
 use crate::door::listener::Listener;
 use crate::door::server::serve;
@@ -89,7 +90,9 @@ async fn obey(engines: &Arc<Engines>, arguments: Arguments, inherited: ListenFd)
     let source = arguments.source().context("the working directory can't be told")?;
     let loaded = config::load(engines, source.clone());
     if let Some(Command::Doctor) = arguments.command {
-        let _diagnostics = loaded.as_ref().ok().map(|loaded| loaded.settings.diagnostics.start()).transpose()?;
+        // What the daemon would say of itself stands in the findings, unless more of it is wanted.
+        let wanted = loaded.as_ref().ok().map(|loaded| &loaded.settings.diagnostics).filter(|settings| settings.asks_for_more());
+        let _diagnostics = wanted.map(DiagnosticsSettings::start).transpose()?;
         return doctor::run(loaded).await;
     }
     let loaded = loaded?;

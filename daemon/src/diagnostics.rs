@@ -11,6 +11,9 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 #[cfg(feature = "otlp")]
 mod otlp;
 
+/// What is said where nobody wants anything else.
+pub const USUAL_FILTER: &str = "warn";
+
 /// What takes events and spans, and does something with them.
 type Said = Box<dyn Layer<Registry> + Send + Sync>;
 
@@ -46,6 +49,11 @@ impl DiagnosticsSettings {
     /// What is said: `RUST_LOG` where it is set and can be read.
     pub fn effective_filter(&self) -> String {
         std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| check(filter).is_ok()).unwrap_or_else(|| self.filter.clone())
+    }
+
+    /// Whether more is wanted than what is said by itself.
+    pub fn asks_for_more(&self) -> bool {
+        self.effective_filter() != USUAL_FILTER || self.otlp.is_some()
     }
 
     /// Begins. It can be done once in a process.

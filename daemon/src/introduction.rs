@@ -55,7 +55,9 @@ impl Introduction {
                 " -H 'Authorization: Bearer KEY'"
             }
         };
-        say!("\nReady. Try:\n  curl -X POST {target}/generate{key} -H 'Content-Type: application/json' -d '{{\"prompt\":\"Hello\"}}'");
+        say!(
+            "\nReady. Try:\n  curl -X POST {target}/generate{key} -H 'Content-Type: application/json' -d '{{\"prompt\":\"Once upon a time\"}}'"
+        );
         if let Some(page) = page {
             say!("or open {page}/ in a browser.");
         }

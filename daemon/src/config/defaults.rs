@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use figment::value::{Dict, Value};
 
 use super::merged::{Layer, Origin};
+use crate::diagnostics::USUAL_FILTER;
 
 /// How long requests wait for an engine to load, in seconds, where its table doesn't say.
 const LOAD_TIMEOUT: u64 = 600;
@@ -97,7 +98,7 @@ pub(super) fn sections() -> Dict {
             ])
             .into(),
         ),
-        ("diagnostics", table([("filter", "warn".into()), ("format", "text".into()), ("otlp", "".into())]).into()),
+        ("diagnostics", table([("filter", USUAL_FILTER.into()), ("format", "text".into()), ("otlp", "".into())]).into()),
         (
             "generation",
             table([

@@ -78,7 +78,8 @@ impl File {
     /// is a secret anywhere.
     fn problem(&self, span: Option<Range<usize>>, message: String) -> Problem {
         let place = self.place(span.unwrap_or(0..0));
-        let lines = self.text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let is_empty = |line: &&str| line.split_once('=').is_some_and(|(_, value)| ["[]", "{}", "\"\""].contains(&value.trim()));
+        let lines = self.text.lines().filter(|line| !line.trim_start().starts_with('#')).filter(|line| !is_empty(line));
         let mut words =
             lines.flat_map(|line| line.split(|character: char| !(character.is_ascii_alphanumeric() || "_-".contains(character))));
         let tells = words.any(|word| may_hold_a_secret(&[word.to_owned()]));
@@ -214,6 +215,7 @@ mod tests {
             None,
             "behind a value a comment is not told from a text"
         );
+        assert_eq!(excerpt("# keys\nkeys = []\nmax_tokens = \n").map(|excerpt| excerpt.line), Some(3));
         assert_eq!(excerpt("# keys\nmax_tokens = \n").map(|excerpt| excerpt.line), Some(2));
         assert_eq!(excerpt("[server.keys]\nada = \"sk-\n"), None);
         assert_eq!(excerpt("keys = [\n\"sk-a\" \"sk-b\"]\n"), None);

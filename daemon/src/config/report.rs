@@ -58,7 +58,13 @@ impl Report {
     /// The keys that have another value in the other one, or are in one of both alone, in alphabetical order.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let keys: BTreeSet<&String> = self.values.keys().chain(other.values.keys()).collect();
-        keys.into_iter().filter(|&key| self.values.get(key) != other.values.get(key)).cloned().collect()
+        // With an engine's table come keys that nobody has written.
+        let is_written = |report: &Self, key: &String| report.entries.iter().any(|entry| entry.key == *key && entry.origin != "default");
+        let differs = |key: &&String| match (self.values.get(*key), other.values.get(*key)) {
+            (Some(value), Some(another)) => value != another,
+            (value, _) => is_written(if value.is_some() { self } else { other }, key),
+        };
+        keys.into_iter().filter(differs).cloned().collect()
     }
 
     /// Takes what the other one says of these keys.

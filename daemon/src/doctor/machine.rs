@@ -1,8 +1,12 @@
 //! Processor, memory, disk, ports.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::time::Duration;
+
+use minivault_wire::status::HealthAnswer;
 
 use super::Finding;
 use crate::config::{Listen, LogSettings};
@@ -11,6 +15,10 @@ use crate::config::{Listen, LogSettings};
 const LITTLE_ROOM: u64 = 1 << 30;
 /// Bytes of memory below which little fits in.
 const LITTLE_MEMORY: u64 = 1 << 30;
+/// How long whoever listens where the daemon would may take to say who it is.
+const A_MOMENT: Duration = Duration::from_secs(1);
+/// Bytes of that, at most.
+const LONGEST_ANSWER: u64 = 4096;
 
 /// What the kernels find here.
 pub(super) fn processor() -> Finding {
@@ -79,15 +87,32 @@ pub(super) fn log(log: &LogSettings) -> Vec<Finding> {
     findings
 }
 
+/// The version of the daemon that answers there, if it is one of ours and speaks plain HTTP.
+fn minivault_at(address: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(A_MOMENT)).ok()?;
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.take(LONGEST_ANSWER).read_to_string(&mut answer).ok()?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    Some(serde_json::from_str::<HealthAnswer>(body).ok()?.version)
+}
+
 /// Whether somebody listens there already.
 pub(super) fn port(listen: &Listen) -> Finding {
     match listen {
         Listen::Tcp(address) => match TcpListener::bind(address) {
             Ok(_) => Finding::good("port", format!("{address} is free")),
-            Err(error) => {
-                let advice = "end the daemon that listens there, or choose another address with --listen or server.listen";
-                Finding::bad("port", format!("{address}: {error}"), advice)
-            }
+            Err(error) => match minivault_at(address) {
+                Some(version) => {
+                    let advice = "that is well if you have started it; another one takes another address (--listen, server.listen)";
+                    Finding::poor("port", format!("a MiniVault {version} answers at {address}"), advice)
+                }
+                None => {
+                    let advice = "end the daemon that listens there, or choose another address with --listen or server.listen";
+                    Finding::bad("port", format!("{address}: {error}"), advice)
+                }
+            },
         },
         Listen::Unix(path) => match path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
             Some(folder) => {

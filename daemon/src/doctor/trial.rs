@@ -29,7 +29,7 @@ pub(super) async fn run(default: &str, engines: BTreeMap<String, EngineSettings>
     let engine = match table.open_default().await {
         Ok(engine) => engine,
         Err(error) => {
-            let advice = format!("`minivaultd pull {default}` tries again; a folder or file of your own goes into engines.{default}.model");
+            let advice = format!("mend what is named; a folder or file of your own goes into engines.{default}.model");
             tell(Finding::bad("model", error.to_string(), advice));
             return look_at(&table, default, &tables).await.into_iter().for_each(tell);
         }

@@ -52,10 +52,18 @@ pub(super) async fn version() -> Json<VersionAnswer> {
 
 fn model(app: &App, entrant: &Entrant) -> Model {
     let (name, info) = (format!("{}{LATEST}", entrant.name()), info(entrant));
-    let mut details = Details { format: entrant.backend().to_owned(), ..Details::default() };
+    let format = match entrant.backend() {
+        "llama-cpp" => "gguf",
+        "gpt2" => "safetensors",
+        other => other,
+    };
+    let mut details = Details { format: format.to_owned(), ..Details::default() };
     if let Some(info) = &info {
-        details.family.clone_from(&info.model);
-        details.families = vec![info.model.clone()];
+        // A model on disk is called by its folder.
+        let family =
+            std::path::Path::new(&info.model).file_name().map_or_else(|| info.model.clone(), |name| name.to_string_lossy().into_owned());
+        details.family.clone_from(&family);
+        details.families = vec![family];
         details.quantization_level.clone_from(&info.computation.dtype);
     }
     Model {

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use super::command;
+use super::{Daemon, command};
 
 #[test]
 fn the_doctor_says_what_works_and_what_to_do_about_the_rest() {
@@ -22,6 +22,9 @@ fn the_doctor_says_what_works_and_what_to_do_about_the_rest() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let (code, told) = doctor(&taken.local_addr().unwrap().to_string());
     assert!(code == Some(1) && told.contains("FAIL  port") && told.contains("→ end the daemon that listens there"), "{told}");
+    let running = Daemon::start("engine = \"parrot\"");
+    let (code, told) = doctor(&running.address);
+    assert!(code == Some(0) && told.contains("warn  port") && told.contains(concat!("a MiniVault ", env!("CARGO_PKG_VERSION"), " answers at")), "{told}");
     std::fs::write(folder.path().join("config.toml"), "engine = \"parot\"\n").unwrap();
     let (code, told) = doctor("127.0.0.1:0");
     assert!(code == Some(1) && told.contains("FAIL  configuration") && told.contains("config.toml:1:10"), "{told}");

@@ -26,6 +26,7 @@ fn a_stream_goes_on_while_its_engine_leaves_the_configuration() {
     let (status, answer) = reload(&daemon);
     let changed: Vec<&str> = answer["changed"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect();
     assert_eq!((status, &answer["needs_restart"]), (200, &json!([])), "{answer}");
+    assert!(!changed.iter().any(|key| key.ends_with("load_timeout")), "nobody wrote it: {changed:?}");
     for key in ["engine", "engines.parrot.backend", "engines.raven.backend", "generation.max_tokens"] {
         assert!(changed.contains(&key), "{key} in {changed:?}");
     }
