@@ -24,7 +24,10 @@ fn the_doctor_says_what_works_and_what_to_do_about_the_rest() {
     assert!(code == Some(1) && told.contains("FAIL  port") && told.contains("→ end the daemon that listens there"), "{told}");
     let running = Daemon::start("engine = \"parrot\"");
     let (code, told) = doctor(&running.address);
-    assert!(code == Some(0) && told.contains("warn  port") && told.contains(concat!("a MiniVault ", env!("CARGO_PKG_VERSION"), " answers at")), "{told}");
+    assert!(
+        code == Some(0) && told.contains("warn  port") && told.contains(concat!("a MiniVault ", env!("CARGO_PKG_VERSION"), " answers at")),
+        "{told}"
+    );
     std::fs::write(folder.path().join("config.toml"), "engine = \"parot\"\n").unwrap();
     let (code, told) = doctor("127.0.0.1:0");
     assert!(code == Some(1) && told.contains("FAIL  configuration") && told.contains("config.toml:1:10"), "{told}");
