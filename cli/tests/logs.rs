@@ -158,8 +158,19 @@ fn a_range_is_run_again_oldest_first_and_summed_up() {
         answer("409 Conflict", &error_json("interaction `id-3` can't be run again: its texts weren't recorded")),
     ]);
     let output = run(&daemon.url, &["replay", "--all", "--model", "m"]);
-    check(&output, 0, "1 run again: 1 identical, 1 that can't be run again\n", "");
+    check(&output, 0, "1 run again: 1 identical; 1 can't be run again\n", "id-3: can't be run again: its texts weren't recorded\n");
     let asked: Vec<String> = (0..3).map(|_| daemon.request().line).collect();
     assert_eq!(asked[1..], ["POST /interactions/id-1/replay HTTP/1.1", "POST /interactions/id-3/replay HTTP/1.1"]);
     check(&run(NOBODY, &["replay"]), 2, "", "<ID>");
+}
+
+#[test]
+fn what_another_engine_refuses_is_an_object_of_its_own() {
+    let newest_first: Vec<String> = lines(2).into_iter().rev().collect();
+    let refusal = "the prompt has 70 tokens; the model's context holds 64";
+    let refused = || answer("400 Bad Request", &error_json(refusal));
+    let daemon = Daemon::answering(vec![page(&newest_first, None), refused(), refused()]);
+    let output = run(&daemon.url, &["replay", "--all", "--engine", "m", "--json"]);
+    let told = format!("{}\n{}\n", json!({"id": "id-1", "error": refusal}), json!({"id": "id-2", "error": refusal}));
+    check(&output, 1, &told, &format!("2 × {refusal} (the first: id-1)\n"));
 }
