@@ -22,7 +22,11 @@ pub async fn run(client: &Client, arguments: &Replay, output: &mut Output) -> Re
             let id = candidate(&line).map(|candidate| candidate.id).unwrap_or_default();
             one(client, &id, &body, arguments.json, output).await
         }
-        Some(id) => one(client, id, &body, arguments.json, output).await,
+        Some(id) => {
+            let numbered = Source::Daemon(client).numbered(id).await?;
+            let named = numbered.and_then(|line| serde_json::from_str::<Candidate>(&line).ok());
+            one(client, named.as_ref().map_or(id, |named| &named.id), &body, arguments.json, output).await
+        }
         None => all(client, arguments, &body, output).await,
     }
 }
