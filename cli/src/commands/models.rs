@@ -11,7 +11,7 @@ use crate::table::fitting;
 const HEADINGS: [&str; 7] = ["NAME", "STATE", "BACKEND", "MODEL", "CONTEXT", "DETERMINISM", "NOTE"];
 
 /// The columns by their places, those first that a narrow terminal loses last.
-const BY_IMPORTANCE: [usize; HEADINGS.len()] = [0, 1, 6, 3, 4, 2, 5];
+const BY_IMPORTANCE: [usize; HEADINGS.len()] = [0, 1, 6, 4, 2, 3, 5];
 /// The last column, and the characters of it that are worth reading.
 const NOTE: (usize, usize) = (HEADINGS.len() - 1, 24);
 
@@ -125,10 +125,10 @@ mod tests {
         );
         assert_eq!(
             table(&list, Some(51)).join("\n"),
-            "NAME      STATE      MODEL       CONTEXT  NOTE\n\
-             a *       ready      DistilGPT2  1024\n\
-             upstream  a answers  -           -        no answer\n\
-             bare      -          -           -"
+            "NAME      STATE      BACKEND  CONTEXT  NOTE\n\
+             a *       ready      gpt2     1024\n\
+             upstream  a answers  openai   -        no answer\n\
+             bare      -          -        -"
         );
         assert_eq!(table(&list, Some(27)).join("\n").lines().nth(2), Some("upstream  a answers"));
     }
