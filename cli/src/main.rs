@@ -4,6 +4,7 @@
 //! - `commands`: one file for each command
 //! - `client`, `events`: the daemon's answers, whole and streamed
 //! - `output`, `line_editor`: the two directions of a terminal
+//! - `echo`: what is typed while an answer is written
 //! - `markdown`: answers of a chat, in a terminal's styles
 //! - `table`: columns and bars
 //! - `profiles`: daemons by name
@@ -15,6 +16,7 @@
 mod arguments;
 mod client;
 mod commands;
+mod echo;
 mod events;
 mod failure;
 mod folders;
@@ -74,6 +76,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             }
         })
     };
+    // A command that Ctrl-C ended is still there, and gives nothing back by itself.
+    echo::restore();
     runtime.shutdown_background();
     result
 }

@@ -116,6 +116,15 @@ impl Output {
         }
     }
 
+    /// A remark that is told wherever stderr goes.
+    pub fn remark(&self, text: &str) {
+        if self.notes {
+            self.note(text);
+        } else if !self.quiet {
+            let _ = writeln!(io::stderr(), "{text}");
+        }
+    }
+
     /// A remark for a person at the terminal.
     pub fn note(&self, text: &str) {
         if self.notes {

@@ -5,9 +5,33 @@ const BAR: usize = 24;
 /// A bar shorter than that tells nothing.
 const SHORTEST_BAR: usize = 8;
 
+/// Columns between two columns of a table.
+const GAP: usize = 2;
+
 /// Milliseconds in a cell; a dash where nothing was measured.
 pub fn ms(value: Option<f64>) -> String {
     value.map_or("-".to_owned(), |value| format!("{value:.1} ms"))
+}
+
+/// The rows' columns that a terminal has room for, in their order; of `by_importance` the first is always among them. Without a `width` all are.
+pub fn fitting(rows: &[Vec<String>], by_importance: &[usize], width: Option<usize>) -> Vec<usize> {
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column)).map(|cell| cell.chars().count());
+    let room = width.unwrap_or(usize::MAX);
+    let mut used = 0;
+    let fits = |column: &usize| {
+        used += cells(*column).max().unwrap_or(0) + if used == 0 { 0 } else { GAP };
+        *column == by_importance[0] || used <= room
+    };
+    let mut columns: Vec<usize> = by_importance.iter().copied().take_while(fits).collect();
+    columns.sort_unstable();
+    columns
+}
+
+/// The same rows with those columns only.
+pub fn fitted(rows: &[Vec<String>], by_importance: &[usize], width: Option<usize>) -> Vec<Vec<String>> {
+    let columns = fitting(rows, by_importance, width);
+    let row = |row: &Vec<String>| columns.iter().filter_map(|&column| row.get(column).cloned()).collect();
+    rows.iter().map(row).collect()
 }
 
 /// Rows whose cells line up: the first column to the left, the numbers after it to the right.
@@ -53,6 +77,17 @@ mod tests {
         let row = |cells: &[&str]| cells.iter().map(ToString::to_string).collect::<Vec<_>>();
         let lines = columns(&[row(&["", "TOKENS/S"]), row(&["one", "12.0"]), row(&["a"])]);
         assert_eq!(lines, ["     TOKENS/S", "one      12.0", "a"]);
+    }
+
+    #[test]
+    fn a_narrow_terminal_loses_the_least_important_columns_first() {
+        let rows = [vec!["NAME".to_owned(), "NUMBER".to_owned(), "LAST".to_owned()]];
+        let check = |width, expected: &[usize]| assert_eq!(fitting(&rows, &[0, 2, 1], width), expected, "{width:?}");
+        check(None, &[0, 1, 2]);
+        check(Some(18), &[0, 1, 2]);
+        check(Some(17), &[0, 2]);
+        check(Some(9), &[0]);
+        check(Some(1), &[0]);
     }
 
     #[test]

@@ -50,3 +50,17 @@ fn the_first_refusal_ends_the_bench() {
     check(&run(&daemon.url, &["bench", "--model", "x"]), 1, "", "error: no engine \"x\"\n");
     check(&run(NOBODY, &["bench"]), 3, "", "`make run`");
 }
+
+#[test]
+fn a_small_context_gets_shorter_answers() {
+    let refused = || {
+        let message = "the prompt has 30 tokens and max_tokens asks for 64 more; the model's context holds 64";
+        answer("400 Bad Request", &error_json(message))
+    };
+    let daemon = Daemon::answering(vec![refused(), good(), good(), refused()]);
+    let output = run(&daemon.url, &["bench", "--clients", "1", "--requests", "1", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(String::from_utf8(output.stderr).unwrap().ends_with("answers of 30 tokens are asked for instead of 64\n"));
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["max_tokens"], 30);
+    check(&run(&daemon.url, &["bench", "--max-tokens", "64"]), 1, "", "context holds 64; --max-tokens 30 fits");
+}

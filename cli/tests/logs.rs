@@ -61,8 +61,9 @@ fn files_are_read_without_a_daemon() {
                     #2 2026-11-25T10:15:02  m  200 stop  2+3 tokens  0.11 s  id-2\n    question 2 → answer 2\n";
     check(&in_folder(folder.path(), &["logs", "--limit", "2"]), 0, expected, "");
     check(&in_folder(folder.path(), &["logs", "--json", "--grep", "question 1"]), 0, &format!("{}\n", lines[0]), "");
-    check(&in_folder(folder.path(), &["logs", "--since", "2026-11-25T10:15:04Z"]), 0, "", "");
+    check(&in_folder(folder.path(), &["logs", "--since", "2026-11-25T10:15:04Z"]), 0, "", "nothing found\n");
     check(&in_folder(folder.path(), &["logs", "show", "id-2", "--json"]), 0, &format!("{}\n", lines[1]), "");
+    check(&in_folder(folder.path(), &["logs", "show", "#2", "--json"]), 0, &format!("{}\n", lines[1]), "");
     check(&in_folder(folder.path(), &["logs", "show", "id-9"]), 1, "", "there is no interaction `id-9`");
     check(&in_folder(folder.path(), &["logs", "show", "last", "--json"]), 0, &format!("{}\n", lines[2]), "");
     let stats = in_folder(folder.path(), &["logs", "stats"]);
@@ -158,8 +159,58 @@ fn a_range_is_run_again_oldest_first_and_summed_up() {
         answer("409 Conflict", &error_json("interaction `id-3` can't be run again: its texts weren't recorded")),
     ]);
     let output = run(&daemon.url, &["replay", "--all", "--model", "m"]);
-    check(&output, 0, "1 run again: 1 identical, 1 that can't be run again\n", "");
+    check(&output, 0, "1 run again: 1 identical; 1 can't be run again\n", "id-3: can't be run again: its texts weren't recorded\n");
     let asked: Vec<String> = (0..3).map(|_| daemon.request().line).collect();
     assert_eq!(asked[1..], ["POST /interactions/id-1/replay HTTP/1.1", "POST /interactions/id-3/replay HTTP/1.1"]);
     check(&run(NOBODY, &["replay"]), 2, "", "<ID>");
+}
+
+#[test]
+fn what_another_engine_refuses_is_an_object_of_its_own() {
+    let newest_first: Vec<String> = lines(2).into_iter().rev().collect();
+    let refusal = "the prompt has 70 tokens; the model's context holds 64";
+    let refused = || answer("400 Bad Request", &error_json(refusal));
+    let daemon = Daemon::answering(vec![page(&newest_first, None), refused(), refused()]);
+    let output = run(&daemon.url, &["replay", "--all", "--engine", "m", "--json"]);
+    let told = format!("{}\n{}\n", json!({"id": "id-1", "error": refusal}), json!({"id": "id-2", "error": refusal}));
+    check(&output, 1, &told, &format!("2 × {refusal} (the first: id-1)\n"));
+}
+
+#[test]
+fn an_interaction_is_found_by_its_number() {
+    let line = lines(1).remove(0);
+    let daemon = Daemon::answering(vec![
+        page(std::slice::from_ref(&line), None),
+        page(&[], None),
+        answer("404 Not Found", &error_json("there is no interaction `7`")),
+        page(std::slice::from_ref(&line), None),
+        answer("200 OK", &replayed("id-1", "identical", Value::Null)),
+    ]);
+    check(&run(&daemon.url, &["logs", "show", "#6", "--json"]), 0, &format!("{line}\n"), "");
+    check(&run(&daemon.url, &["logs", "show", "7"]), 1, "", "there is no interaction `7`");
+    check(&run(&daemon.url, &["replay", "6"]), 0, "id-1  identical: 3 tokens of m\n", "");
+    let asked: Vec<String> = (0..5).map(|_| daemon.request().line).collect();
+    assert_eq!(asked[0], "GET /interactions?before=7&after=5&limit=1 HTTP/1.1");
+    assert_eq!(
+        asked[2..],
+        ["GET /interactions/7 HTTP/1.1", "GET /interactions?before=7&after=5&limit=1 HTTP/1.1", "POST /interactions/id-1/replay HTTP/1.1"]
+    );
+}
+
+#[test]
+fn a_list_of_nothing_says_so() {
+    let daemon = Daemon::answering(vec![page(&[], None), page(&[], None)]);
+    check(&run(&daemon.url, &["logs", "--grep", "nothing"]), 0, "", "nothing found\n");
+    check(&run(&daemon.url, &["logs", "--grep", "nothing", "--quiet"]), 0, "", "");
+}
+
+#[test]
+fn the_folder_may_stand_before_what_is_done_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let behind = run(NOBODY, &["logs", "verify", "--dir", path]);
+    let before = run(NOBODY, &["logs", "--dir", path, "verify"]);
+    assert_eq!((before.status.code(), &before.stdout, &before.stderr), (behind.status.code(), &behind.stdout, &behind.stderr));
+    assert_eq!(before.status.code(), Some(0), "{before:?}");
+    check(&run(NOBODY, &["logs", "--grep", "x", "verify"]), 2, "", "only --dir may stand before a subcommand");
 }

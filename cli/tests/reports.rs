@@ -65,6 +65,14 @@ fn a_daemon_that_is_not_ready_has_status_1() {
 }
 
 #[test]
+fn why_another_engine_answers_is_one_line() {
+    let ready = r#"{"status":"ready","engine":"a","answered_by":"b","reason":"no model file\ntried, in order: x, y"}"#;
+    let daemon = Daemon::answering(vec![health(), answer("200 OK", ready)]);
+    let expected = format!("minivaultd 0.1.0 at {}\nready: b in place of a (no model file)\n`minivaultd doctor` tells more\n", daemon.url);
+    check(&run(&daemon.url, &["status"]), 0, &expected, "");
+}
+
+#[test]
 fn status_in_json_is_one_object() {
     let ready = r#"{"status":"loading","engine":"distilgpt2"}"#;
     let daemon = Daemon::answering(vec![health(), answer("503 Service Unavailable", ready)]);

@@ -80,6 +80,53 @@ fn ctrl_c_stops_the_answer_and_not_the_chat() {
 }
 
 #[test]
+fn a_chat_greets_with_the_engine_that_was_asked_for() {
+    let models = json!({"object": "list", "data": [
+        {"id": "a", "object": "model", "created": 0, "owned_by": "minivault",
+         "minivault": {"default": true, "state": "ready", "backend": "gpt2"}},
+        {"id": "b", "object": "model", "created": 0, "owned_by": "minivault",
+         "minivault": {"default": false, "state": "loading", "backend": "gpt2"}},
+    ]});
+    let models = || answer("200 OK", &models.to_string());
+    let daemon = Daemon::answering(vec![models(), models()]);
+    let mut terminal = Terminal::running(&daemon.url, &["chat", "--model", "b"]);
+    terminal.shows("loading: b; /help");
+    terminal.shows("> ");
+    terminal.types("\x04");
+    terminal.exits_with(0);
+    let mut terminal = Terminal::running(&daemon.url, &["chat", "--model", "c"]);
+    terminal.shows("the daemon has no engine \"c\"; it has a, b");
+    terminal.exits_with(2);
+}
+
+#[test]
+fn what_is_typed_during_an_answer_is_seen_at_the_next_prompt() {
+    let stuck = |text: &str| {
+        let (gone, _) = channel();
+        let opening: String = chat_events(&[text, "never"]).split_inclusive("\n\n").take(2).collect();
+        vec![stream_head(), chunk(opening.as_bytes()), Step::AwaitHangup(gone)]
+    };
+    let daemon = Daemon::answering(vec![ready(), stuck("half"), stream(&chat_events(&["whole"]), 4096), stuck("third")]);
+    let mut terminal = Terminal::running(&daemon.url, &["chat"]);
+    terminal.shows("> ");
+    terminal.types("one\r");
+    terminal.shows("half");
+    terminal.types("two\n");
+    interrupt(&terminal.child);
+    terminal.shows("[stopped]");
+    terminal.shows("whole");
+    terminal.shows("> ");
+    terminal.types("three\r");
+    terminal.shows("third");
+    assert!(!terminal.is_as_it_was(), "the answer is being written");
+    signal(&terminal.child, rustix::process::Signal::TERM);
+    terminal.exits_with(143);
+    assert!(terminal.is_as_it_was());
+    let last = (0..4).map(|_| daemon.request().body).last().unwrap();
+    assert_eq!(last["messages"][2]["content"], "two");
+}
+
+#[test]
 fn a_failed_turn_leaves_the_chat_as_it_was() {
     let refusal = answer("429 Too Many Requests", &error_json("the queue is full"));
     let daemon = Daemon::answering(vec![ready(), refusal, stream(&chat_events(&["fine"]), 4096)]);
@@ -95,6 +142,19 @@ fn a_failed_turn_leaves_the_chat_as_it_was() {
     terminal.exits_with(0);
     let bodies: Vec<_> = (0..3).map(|_| daemon.request().body).collect();
     assert_eq!(bodies[2]["messages"], json!([{"role": "user", "content": "two"}]));
+}
+
+#[test]
+fn a_turn_that_does_not_fit_is_told_with_what_helps() {
+    let full = "the prompt has 70 tokens; the model's context holds 64, at least one of them for the answer";
+    let daemon = Daemon::answering(vec![ready(), stream(&chat_events(&["fine"]), 4096), answer("400 Bad Request", &error_json(full))]);
+    let mut terminal = Terminal::running(&daemon.url, &["chat"]);
+    for (typed, shown) in [("one", "fine"), ("two", "/clear forgets what was said"), ("/clear", "forgotten"), ("/quit", "")] {
+        terminal.shows("> ");
+        terminal.types(&format!("{typed}\r"));
+        terminal.shows(shown);
+    }
+    terminal.exits_with(0);
 }
 
 #[test]

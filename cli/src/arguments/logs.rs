@@ -11,6 +11,7 @@ Examples:
   minivault logs --follow --model smollm2
   minivault logs --json --limit 1000 | jq -r .response
   minivault logs show last
+  minivault logs show 6
   minivault logs show 0199c1f2-5a3e-7000-8000-3f1d9b6c2a11
   minivault logs stats --since 7d
   minivault logs verify --dir logs
@@ -25,9 +26,11 @@ Examples:
 
 Exits 0 if nothing differs, 4 if something does. Each replay is logged; --all and `last` leave out what is one itself.";
 
+/// Interactions that are listed where no number is named.
+const LIMIT: usize = 20;
+
 /// `minivault logs`
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct Logs {
     #[command(subcommand)]
     pub command: Option<LogsCommand>,
@@ -50,7 +53,7 @@ pub enum LogsCommand {
 #[derive(Debug, Args)]
 pub struct List {
     /// The most interactions to show
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = LIMIT)]
     pub limit: usize,
     /// Go on with what is logged from now on
     #[arg(short, long)]
@@ -64,10 +67,17 @@ pub struct List {
     pub wanted: Wanted,
 }
 
+impl List {
+    /// Whether nothing but the place is said, all that may stand before a subcommand.
+    pub fn names_only_a_place(&self) -> bool {
+        self.limit == LIMIT && !self.follow && !self.json && self.wanted == Wanted::default()
+    }
+}
+
 /// `minivault logs show`
 #[derive(Debug, Args)]
 pub struct Show {
-    /// The interaction's name, or `last` for the newest
+    /// The interaction's name, its number (`#6` or `6`), or `last` for the newest
     pub id: String,
     /// Print the line as it stands in the log
     #[arg(long)]
@@ -101,7 +111,7 @@ pub struct Verify {
 /// `minivault replay`
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// The interaction's name, or `last` for the newest that is wanted
+    /// The interaction's name, its number (`#6` or `6`), or `last` for the newest that is wanted
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub id: Option<String>,
     /// Ask this engine and not the one that answered
@@ -118,7 +128,7 @@ pub struct Replay {
 }
 
 /// Which interactions. Where it is flattened, last: its heading goes for all that follows.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "Which interactions")]
 pub struct Wanted {
     /// With this text in the prompt or the answer

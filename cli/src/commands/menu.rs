@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use crate::arguments::Sampling;
 use crate::client::Client;
 use crate::commands::generate;
+use crate::echo::Muted;
 use crate::failure::Failure;
 use crate::interrupts::Interrupts;
 use crate::line_editor::{LineEditor, Lines};
@@ -24,6 +25,7 @@ pub async fn run(client: &Client, output: &mut Output) -> Result<(), Failure> {
         let body = Sampling::default().generate_body(prompt);
         // A Ctrl-C from before this answer is not meant for it.
         let mut interrupts = Interrupts::listen()?;
+        let muted = Muted::new();
         let answer = async {
             match mode {
                 Mode::Generate => generate::whole(client, &body, output).await,
@@ -34,6 +36,7 @@ pub async fn run(client: &Client, output: &mut Output) -> Result<(), Failure> {
             result = answer => result,
             () = interrupts.next() => Err(Failure::Interrupted),
         };
+        drop(muted);
         match result {
             Ok(()) => {}
             // The answer is over, the menu isn't.

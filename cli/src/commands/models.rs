@@ -6,8 +6,14 @@ use crate::arguments::Report;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::table::fitting;
 
 const HEADINGS: [&str; 7] = ["NAME", "STATE", "BACKEND", "MODEL", "CONTEXT", "DETERMINISM", "NOTE"];
+
+/// The columns by their places, those first that a narrow terminal loses last.
+const BY_IMPORTANCE: [usize; HEADINGS.len()] = [0, 1, 6, 4, 2, 3, 5];
+/// The last column, and the characters of it that are worth reading.
+const NOTE: (usize, usize) = (HEADINGS.len() - 1, 24);
 
 /// Prints the list, as a table or as it came.
 pub async fn run(client: &Client, arguments: &Report, output: &mut Output) -> Result<(), Failure> {
@@ -15,15 +21,18 @@ pub async fn run(client: &Client, arguments: &Report, output: &mut Output) -> Re
     if arguments.json {
         return output.line(&list.raw);
     }
-    for line in table(&list.value) {
+    for line in table(&list.value, output.width()) {
         output.line(&line)?;
     }
     Ok(())
 }
 
-fn table(list: &ModelList) -> Vec<String> {
+/// On a terminal of so many columns the note is shortened before others are left out.
+fn table(list: &ModelList, width: Option<usize>) -> Vec<String> {
     let mut rows = vec![HEADINGS.map(str::to_owned)];
     rows.extend(list.data.iter().map(row));
+    let shortest: Vec<Vec<String>> = rows.iter().map(|row| row.iter().enumerate().map(shortest).collect()).collect();
+    let columns = fitting(&shortest, &BY_IMPORTANCE, width);
     let mut widths = [0; HEADINGS.len()];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -31,10 +40,23 @@ fn table(list: &ModelList) -> Vec<String> {
         }
     }
     let line = |row: &[String; HEADINGS.len()]| {
-        let padded: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        padded.join("  ").trim_end().to_owned()
+        let padded: Vec<String> = columns.iter().map(|&column| format!("{:width$}", row[column], width = widths[column])).collect();
+        let line = padded.join("  ").trim_end().to_owned();
+        match width {
+            Some(width) if columns.contains(&NOTE.0) => ended_by(&line, width),
+            _ => line,
+        }
     };
     rows.iter().map(line).collect()
+}
+
+/// As much of a cell as must be seen.
+fn shortest((column, cell): (usize, &String)) -> String {
+    if column == NOTE.0 { cell.chars().take(NOTE.1).collect() } else { cell.clone() }
+}
+
+fn ended_by(line: &str, width: usize) -> String {
+    if line.chars().count() <= width { line.to_owned() } else { line.chars().take(width.saturating_sub(1)).chain(['…']).collect() }
 }
 
 /// How an engine is, in a word or two.
@@ -95,11 +117,19 @@ mod tests {
         let list =
             ModelList { object: "list".into(), data: vec![model("a", Some(ready)), model("upstream", Some(failed)), model("bare", None)] };
         assert_eq!(
-            table(&list).join("\n"),
+            table(&list, None).join("\n"),
             "NAME      STATE      BACKEND  MODEL       CONTEXT  DETERMINISM  NOTE\n\
              a *       ready      gpt2     DistilGPT2  1024     bitwise\n\
              upstream  a answers  openai   -           -        -            no answer\n\
              bare      -          -        -           -        -"
         );
+        assert_eq!(
+            table(&list, Some(51)).join("\n"),
+            "NAME      STATE      BACKEND  CONTEXT  NOTE\n\
+             a *       ready      gpt2     1024\n\
+             upstream  a answers  openai   -        no answer\n\
+             bare      -          -        -"
+        );
+        assert_eq!(table(&list, Some(27)).join("\n").lines().nth(2), Some("upstream  a answers"));
     }
 }

@@ -8,6 +8,9 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::Output;
 
+/// Where another engine answers, the whole reason is of use only to who mends it.
+const DOCTOR: &str = "`minivaultd doctor` tells more";
+
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Status {
@@ -29,9 +32,11 @@ pub async fn run(client: &Client, arguments: &StatusReport, output: &mut Output)
     } else {
         output.line(&format!("minivaultd {} at {}", status.health.version, status.url))?;
         output.line(&readiness(&status.ready))?;
-        // The rest of a reason that has several lines.
-        for line in status.ready.reason.iter().flat_map(|reason| reason.lines().skip(1)) {
-            output.line(line)?;
+        if status.ready.answered_by.is_some() {
+            output.line(DOCTOR)?;
+        } else {
+            // The rest of a reason that has several lines: nothing else answers meanwhile.
+            status.ready.reason.iter().flat_map(|reason| reason.lines().skip(1)).try_for_each(|line| output.line(line))?;
         }
     }
     if status.ready.status == "ready" { Ok(()) } else { Err(Failure::NotReady) }

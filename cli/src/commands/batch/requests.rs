@@ -41,7 +41,7 @@ pub fn read(file: &str, sampling: &Sampling) -> Result<Vec<Request>, Failure> {
             continue;
         }
         let wrong = |reason: String| Failure::Usage(format!("line {} of {file} {reason}", index + 1));
-        let written: Value = serde_json::from_str(&line).map_err(|error| wrong(format!("isn't JSON: {error}")))?;
+        let written: Value = serde_json::from_str(&line).map_err(|error| wrong(not_json(&error)))?;
         let (path, mut body) = asked(&written).map_err(wrong)?;
         let mut flags = flags.clone();
         flags.retain(|name, _| !body.contains_key(name));
@@ -53,6 +53,12 @@ pub fn read(file: &str, sampling: &Sampling) -> Result<Vec<Request>, Failure> {
         Some(name) => Err(Failure::Usage(format!("{file} has the custom_id {name:?} twice"))),
         None => Ok(requests),
     }
+}
+
+/// What is wrong with a line; serde's own words count lines, too, of which there is one.
+fn not_json(error: &serde_json::Error) -> String {
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    format!("isn't JSON at column {}: {}", error.column(), error.to_string().replace(&place, ""))
 }
 
 /// What is typed of the fields of a body.
@@ -90,6 +96,7 @@ fn asked(written: &Value) -> Result<(String, Map<String, Value>), String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::json;
 
@@ -107,6 +114,12 @@ mod tests {
         check(&json!({"messages": []}), "v1/chat/completions", &json!({"messages": []}));
         let openai = json!({"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {"prompt": "Hello"}});
         check(&openai, "v1/completions", &json!({"prompt": "Hello"}));
+    }
+
+    #[test]
+    fn a_broken_line_is_told_with_one_number() {
+        let error = serde_json::from_str::<Value>("{\"prompt\": oops}").unwrap_err();
+        assert_eq!(not_json(&error), "isn't JSON at column 12: expected value");
     }
 
     #[test]

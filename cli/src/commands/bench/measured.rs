@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::table::{ms, with_bars};
+use crate::table::{fitted, ms, with_bars};
 
 /// One answer, and when each piece of it came, counted from the request on.
 pub struct Answered {
@@ -68,6 +68,9 @@ impl Percentiles {
     }
 }
 
+/// The columns by their places, those first that a narrow terminal loses last.
+const BY_IMPORTANCE: [usize; 8] = [0, 7, 2, 4, 1, 3, 5, 6];
+
 /// A line for each level, its throughput as a bar, for a terminal of that width.
 pub fn table(levels: &[Level], width: Option<usize>) -> Vec<String> {
     let most = levels.iter().map(|level| level.tokens_per_second).fold(0.0, f64::max);
@@ -89,7 +92,7 @@ pub fn table(levels: &[Level], width: Option<usize>) -> Vec<String> {
             format!("{:.1}", level.tokens_per_second),
         ]
     }));
-    with_bars(&rows, levels.iter().map(|level| level.tokens_per_second), most, width)
+    with_bars(&fitted(&rows, &BY_IMPORTANCE, width), levels.iter().map(|level| level.tokens_per_second), most, width)
 }
 
 #[cfg(test)]
@@ -117,5 +120,14 @@ mod tests {
         assert!(lines[0].starts_with("CLIENTS  FAILED  FIRST TOKEN"), "{}", lines[0]);
         assert!(lines[1].starts_with("1             1            -") && lines[1].ends_with("0.0"), "{}", lines[1]);
         assert!(lines[2].ends_with(&format!("20.0  {}", "█".repeat(24))), "{}", lines[2]);
+    }
+
+    #[test]
+    fn a_narrow_terminal_keeps_whole_lines() {
+        for width in [60, 80, 100] {
+            let lines = table(&[Level::new(1, &[answered(20, &[10, 20])], 0, Duration::from_secs(1))], Some(width));
+            assert!(lines.iter().all(|line| line.chars().count() <= width), "{lines:?}");
+            assert!(lines[0].contains("FIRST TOKEN") && lines[0].contains("TOKENS/S"), "{lines:?}");
+        }
     }
 }

@@ -18,6 +18,9 @@ use measured::{Answered, Level, table};
 /// Tokens of an answer where none are named: enough for gaps to be told, few enough for a quick look.
 const TOKENS: usize = 64;
 
+/// Tokens that a later prompt may have more than the first, whose number is the shortest.
+const LONGER: usize = 4;
+
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Report {
@@ -29,22 +32,33 @@ struct Report {
 
 /// Asks with ever more clients at once, and tells what came when.
 pub async fn run(client: &Client, arguments: Bench, output: &mut Output) -> Result<(), Failure> {
-    let max_tokens = arguments.sampling.max_tokens.unwrap_or(TOKENS);
+    let mut max_tokens = arguments.sampling.max_tokens.unwrap_or(TOKENS);
     let prompts = Prompts { text: &arguments.prompt, run: crate::commands::random_seed() };
-    let body = |number: usize| GenerateBody {
+    let body = |number: usize, max_tokens: usize| GenerateBody {
         max_tokens: Some(max_tokens),
         seed: arguments.sampling.seed.map(|seed| seed.wrapping_add(number as u64)),
         ..arguments.sampling.generate_body(prompts.number(number))
     };
     // What the first request alone pays (loading, warming up) is no part of any level, and a refusal is told before the rest is tried.
-    let first = ask(client, &body(0)).await?;
+    let first = match ask(client, &body(0, max_tokens)).await {
+        Err(Failure::Failed(message)) => match (room(&message), arguments.sampling.max_tokens) {
+            (Some(room), None) => {
+                output.remark(&format!("{message}; answers of {room} tokens are asked for instead of {max_tokens}"));
+                max_tokens = room;
+                ask(client, &body(0, max_tokens)).await?
+            }
+            (Some(room), Some(_)) => return Err(Failure::Failed(format!("{message}; --max-tokens {room} fits"))),
+            (None, _) => return Err(Failure::Failed(message)),
+        },
+        other => other?,
+    };
     let mut levels = Vec::new();
     let mut asked = 1;
     for clients in doubling(arguments.clients.get()) {
         output.note(&format!("{clients} at once …"));
         let started = Instant::now();
         let answers = join_all((0..clients).map(|place| {
-            let bodies: Vec<_> = (0..arguments.requests.get()).map(|turn| body(asked + turn * clients + place)).collect();
+            let bodies: Vec<_> = (0..arguments.requests.get()).map(|turn| body(asked + turn * clients + place, max_tokens)).collect();
             async move {
                 let mut answers = Vec::new();
                 for body in bodies {
@@ -98,6 +112,17 @@ impl Prompts<'_> {
     }
 }
 
+/// The tokens that an answer may have where a refusal says what the context holds.
+fn room(refusal: &str) -> Option<usize> {
+    // `the prompt has 30 tokens and max_tokens asks for 64 more; the model's context holds 64`
+    let behind = |words: &str| {
+        let rest = &refusal[refusal.find(words)? + words.len()..];
+        rest.split(|character: char| !character.is_ascii_digit()).next()?.parse::<usize>().ok()
+    };
+    let room = behind("context holds ")?.checked_sub(behind("the prompt has ")? + LONGER)?;
+    (room > 0).then_some(room)
+}
+
 /// 1, 2, 4, … and the last.
 fn doubling(most: usize) -> Vec<usize> {
     let powers = std::iter::successors(Some(1), |clients: &usize| clients.checked_mul(2));
@@ -132,6 +157,14 @@ mod tests {
         assert_eq!(doubling(1), [1]);
         assert_eq!(doubling(4), [1, 2, 4]);
         assert_eq!(doubling(6), [1, 2, 4, 6]);
+    }
+
+    #[test]
+    fn what_a_context_has_room_for_is_asked_for() {
+        let refusal =
+            |prompt: usize| format!("the prompt has {prompt} tokens and max_tokens asks for 64 more; the model's context holds 64");
+        assert_eq!(room(&refusal(30)), Some(30));
+        assert_eq!((room(&refusal(60)), room(&refusal(70)), room("the queue is full")), (None, None, None));
     }
 
     #[test]

@@ -8,9 +8,13 @@ mod transcript;
 use std::future::pending;
 use std::io::{self, BufRead, IsTerminal};
 
+use minivault_wire::models::ModelDetails;
+use minivault_wire::status::ReadyAnswer;
+
 use crate::arguments::Chat;
 use crate::client::Client;
 use crate::commands::{random_seed, status};
+use crate::echo::Muted;
 use crate::failure::Failure;
 use crate::interrupts::Interrupts;
 use crate::line_editor::{LineEditor, Lines};
@@ -20,6 +24,8 @@ use orders::{Order, say};
 
 /// Opens and closes a message of several lines.
 const QUOTES: &str = "\"\"\"";
+/// Tokens of an answer that is worth reading and leaves most contexts room for what was said.
+const ROOMY: usize = 200;
 
 /// Talks with the person at the terminal, or answers the lines of a pipe.
 pub async fn run(client: &Client, arguments: Chat, output: &mut Output) -> Result<(), Failure> {
@@ -33,7 +39,7 @@ pub async fn run(client: &Client, arguments: Chat, output: &mut Output) -> Resul
 
 async fn interactive(client: &Client, conversation: &mut Conversation, output: &mut Output) -> Result<(), Failure> {
     // Before anything is typed, so that nobody types in vain.
-    output.note(&format!("{}; /help lists the commands, Ctrl-D leaves", status::readiness(&client.ready().await?)));
+    output.note(&format!("{}; /help lists the commands, Ctrl-D leaves", status::readiness(&greeting(client, conversation).await?)));
     let mut editor = LineEditor::with_history()?;
     editor.complete(&orders::NAMES);
     while let Some(text) = ask(&mut editor)? {
@@ -59,6 +65,7 @@ async fn interactive(client: &Client, conversation: &mut Conversation, output: &
         };
         // A Ctrl-C from before this answer is not meant for it.
         let mut interrupts = Interrupts::listen()?;
+        let muted = Muted::new();
         let turn = match question {
             Some(question) => {
                 // The daemon tells a chat no seed, so it is chosen here, where it can be shown.
@@ -68,15 +75,42 @@ async fn interactive(client: &Client, conversation: &mut Conversation, output: &
             // With the seed that is set the same answer would come again.
             None => conversation.retry(client, random_seed(), interrupts.next(), output).await,
         };
+        drop(muted);
         output.finish()?;
         match turn {
             Ok(remark) => output.note(&remark),
             // The next turn may fare better.
-            Err(failure @ (Failure::Failed(_) | Failure::Unreachable { .. })) => failure.print(),
+            Err(failure @ (Failure::Failed(_) | Failure::Unreachable { .. })) => {
+                failure.print();
+                if let Some(help) = failure.message().and_then(|message| way_out(&message, conversation)) {
+                    output.note(&help);
+                }
+            }
             Err(failure) => return Err(failure),
         }
     }
     Ok(())
+}
+
+/// What makes room where a turn doesn't fit the model's context.
+fn way_out(message: &str, conversation: &Conversation) -> Option<String> {
+    // A stream's error has no code; these are the daemon's words.
+    let is_full = message.contains("context holds");
+    let forget = (!conversation.is_empty()).then(|| "/clear forgets what was said".to_owned());
+    let limit = conversation.sampling.max_tokens.filter(|limit| *limit > 1 && message.contains("max_tokens"));
+    let shorten = limit.map(|limit| format!("/set max_tokens {} leaves more room for it", (limit / 2).min(ROOMY)));
+    let ways: Vec<String> = forget.into_iter().chain(shorten).collect();
+    (is_full && !ways.is_empty()).then(|| ways.join("; "))
+}
+
+/// How the engine is that will answer: the default one, or the one that was asked for.
+async fn greeting(client: &Client, conversation: &Conversation) -> Result<ReadyAnswer, Failure> {
+    let Some(name) = &conversation.sampling.model else { return client.ready().await };
+    let model = orders::engine(client.models().await?.value.data, name)?;
+    let ModelDetails { state, answered_by, reason, .. } = model.minivault.unwrap_or_default();
+    // A foreign daemon may list names only.
+    let status = if answered_by.is_some() || state.is_empty() { "ready".to_owned() } else { state };
+    Ok(ReadyAnswer { status, engine: model.id, answered_by, reason })
 }
 
 async fn piped(client: &Client, conversation: &mut Conversation, output: &mut Output) -> Result<(), Failure> {
@@ -143,6 +177,18 @@ mod tests {
         check(&["\"\"\"one", "", "two\"\"\"", "three"], Some("one\n\ntwo"));
         check(&["\"\"\"", "one", "  two", "\"\"\""], Some("one\n  two"));
         check(&["\"\"\"one\"\"\""], Some("one"));
+    }
+
+    #[test]
+    fn a_full_context_is_told_with_a_way_out() {
+        let mut conversation = Conversation::new(Chat { system: None, sampling: crate::arguments::Sampling::default() });
+        let full = "the prompt has 60 tokens and max_tokens asks for 500 more; the model's context holds 64";
+        assert_eq!(way_out(full, &conversation), None, "nothing was said and nothing is set");
+        conversation.sampling.max_tokens = Some(500);
+        assert_eq!(way_out(full, &conversation).as_deref(), Some("/set max_tokens 200 leaves more room for it"));
+        conversation.sampling.max_tokens = Some(40);
+        assert_eq!(way_out(full, &conversation).as_deref(), Some("/set max_tokens 20 leaves more room for it"));
+        assert_eq!(way_out("the queue is full", &conversation), None);
     }
 
     #[test]

@@ -3,13 +3,15 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use minivault_wire::models::Model;
+
 use super::conversation::Conversation;
 use super::{settings, transcript};
 use crate::client::Client;
 use crate::commands::models;
 use crate::failure::Failure;
 use crate::nearest::did_you_mean;
-use crate::output::Output;
+use crate::output::{Output, terminal_size};
 
 const HELP: &str = "\
 /retry             another answer to the last question
@@ -79,12 +81,7 @@ impl<'a> Order<'a> {
                 output.note("the daemon's default engine is asked");
             }
             Self::Model(name) => {
-                let list = client.models().await?.value.data;
-                if !list.iter().any(|model| model.id == name || model.aliases.iter().any(|alias| alias == name)) {
-                    let names: Vec<&str> = list.iter().map(|model| model.id.as_str()).collect();
-                    let meant = did_you_mean(name, names.iter().copied(), &format!("it has {}", names.join(", ")));
-                    return Err(Failure::Usage(format!("the daemon has no engine {name:?}; {meant}")));
-                }
+                engine(client.models().await?.value.data, name)?;
                 sampling.model = Some(name.to_owned());
                 output.note(&format!("{name} is asked"));
             }
@@ -126,12 +123,26 @@ fn unknown(line: &str) -> String {
     format!("{line} is no command; {}", did_you_mean(name, NAMES, "/help lists them"))
 }
 
+/// The engine of that name among those there are.
+pub fn engine(list: Vec<Model>, name: &str) -> Result<Model, Failure> {
+    let names: Vec<String> = list.iter().map(|model| model.id.clone()).collect();
+    let found = list.into_iter().find(|model| is_called(model, name));
+    found.ok_or_else(|| {
+        let meant = did_you_mean(name, names.iter().map(String::as_str), &format!("it has {}", names.join(", ")));
+        Failure::Usage(format!("the daemon has no engine {name:?}; {meant}"))
+    })
+}
+
+fn is_called(model: &Model, name: &str) -> bool {
+    model.id == name || model.aliases.iter().any(|alias| alias == name)
+}
+
 /// The engines, the one that is asked marked.
 async fn engines(client: &Client, asked: Option<&str>) -> Result<Vec<String>, Failure> {
     let list = client.models().await?.value.data;
-    let line = |model: minivault_wire::models::Model| {
-        let details = model.minivault.unwrap_or_default();
-        let chosen = asked.map_or(details.default, |name| model.id == name || model.aliases.iter().any(|alias| alias == name));
+    let line = |model: Model| {
+        let details = model.minivault.clone().unwrap_or_default();
+        let chosen = asked.map_or(details.default, |name| is_called(&model, name));
         format!("{} {}  {}", if chosen { "*" } else { " " }, model.id, models::state(&details)).trim_end().to_owned()
     };
     Ok(list.into_iter().map(line).collect())
@@ -140,7 +151,29 @@ async fn engines(client: &Client, asked: Option<&str>) -> Result<Vec<String>, Fa
 /// What was asked for is told also with `--quiet`.
 pub fn say(text: &str) {
     // A closed stderr is no reason to end the conversation.
-    let _ = writeln!(io::stderr(), "{}", crate::output::printable(text));
+    let _ = writeln!(io::stderr(), "{}", wrapped(&crate::output::printable(text), terminal_size().map(|(columns, _)| columns)));
+}
+
+/// Breaks lines between words where a terminal of so many columns would break them anywhere; what follows a first column stays under it.
+fn wrapped(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return text.to_owned() };
+    let line = |line: &str| {
+        let text = line.find("  ").map_or(0, |gap| gap + line[gap..].len() - line[gap..].trim_start().len());
+        let indent = if text < width / 2 { line[..text].chars().count() } else { 0 };
+        let mut lines = vec![line[..text].to_owned()];
+        for (number, word) in line[text..].split(' ').enumerate() {
+            let last = lines.last().map_or(0, |last| last.chars().count());
+            match lines.last_mut() {
+                Some(last_line) if number == 0 || last + 1 + word.chars().count() <= width => {
+                    last_line.push_str(if number == 0 { "" } else { " " });
+                    last_line.push_str(word);
+                }
+                _ => lines.push(" ".repeat(indent) + word),
+            }
+        }
+        lines.join("\n")
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -158,6 +191,15 @@ mod tests {
         check("/save! a b.md", Some(Order::Save { file: "a b.md", replace: true }));
         check("/saved", Some(Order::Unknown("/saved")));
         check("/", Some(Order::Unknown("/")));
+    }
+
+    #[test]
+    fn lines_break_between_words_and_a_second_column_stays_one() {
+        let check = |width, expected| assert_eq!(wrapped("/set    how tokens are chosen\n* a  b", width), expected);
+        check(None, "/set    how tokens are chosen\n* a  b");
+        check(Some(29), "/set    how tokens are chosen\n* a  b");
+        check(Some(22), "/set    how tokens are\n        chosen\n* a  b");
+        assert_eq!(wrapped("one two three", Some(8)), "one two\nthree");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use minivault_wire::native::{Done, GenerateBody};
 
 use crate::arguments::Generate;
 use crate::client::Client;
+use crate::echo::Muted;
 use crate::events::GenerateEvent;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -16,6 +17,7 @@ use crate::output::Output;
 pub async fn run(client: &Client, arguments: Generate, output: &mut Output) -> Result<(), Failure> {
     let mut body = arguments.sampling.generate_body(prompt::prompt(&arguments)?);
     body.echo = arguments.echo.then_some(true);
+    let _muted = Muted::new();
     let first_seed = body.seed;
     for number in 0..arguments.count.get() {
         body.seed = first_seed.map(|seed| seed.wrapping_add(number as u64));

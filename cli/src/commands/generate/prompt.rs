@@ -1,11 +1,11 @@
 //! Where a prompt comes from: the command line, a pipe, a file, a template.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 
 use crate::arguments::Generate;
 use crate::failure::Failure;
@@ -84,11 +84,20 @@ fn render(name: &str, template: &str, values: &BTreeMap<String, String>) -> Resu
     // A prompt is text, whatever the name of the template ends with.
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.render_named_str(name, template, values).map_err(|error| {
+        // Of all branches, taken or not; what the language itself brings (`range`) is none of them.
+        let names = environment.template_from_named_str(name, template).map(|template| template.undeclared_variables(false));
+        let is_known = |name: &str| values.contains_key(name) || environment.globals().any(|(global, _)| global == name);
+        let missing: BTreeSet<String> = names.unwrap_or_default().into_iter().filter(|name| !is_known(name)).collect();
+        let missing = Vec::from_iter(missing).join(", ");
+        let missing = match error.kind() {
+            ErrorKind::UndefinedError if !missing.is_empty() => format!(" ({missing})"),
+            _ => String::new(),
+        };
         let mut given: Vec<&str> = values.keys().map(String::as_str).collect();
         if given.is_empty() {
             given.push("none");
         }
-        Failure::Usage(format!("the template makes no prompt: {error}; given variables: {}", given.join(", ")))
+        Failure::Usage(format!("the template makes no prompt: {error}{missing}; given variables: {}", given.join(", ")))
     })
 }
 
@@ -127,7 +136,7 @@ mod tests {
         let values = BTreeMap::from([("input".to_owned(), "<b> & \"c\"".to_owned()), ("language".to_owned(), "Rust".to_owned())]);
         assert_eq!(render("t.json", "{{ language|upper }}:\n{{ input }}", &values).unwrap(), "RUST:\n<b> & \"c\"");
         let Err(Failure::Usage(message)) = render("review.txt", "{{ input }}\n{{ lang }}", &values) else { panic!("rendered") };
-        assert!(message.contains("review.txt:2") && message.ends_with("given variables: input, language"), "{message}");
+        assert!(message.contains("review.txt:2) (lang)") && message.ends_with("given variables: input, language"), "{message}");
         assert!(render("t", "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}", &values).is_err());
     }
 }

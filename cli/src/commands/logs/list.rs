@@ -14,14 +14,24 @@ use crate::output::Output;
 const FOLLOWING: Duration = Duration::from_millis(500);
 /// Characters of a prompt, and of an answer, that are shown.
 const SHOWN: usize = 70;
+/// In front of what belongs to the line above.
+const INDENT: &str = "    ";
 
 /// Lists what is wanted, and with `--follow` what comes.
 pub async fn run(source: &Source<'_>, arguments: &List, output: &mut Output) -> Result<(), Failure> {
     if arguments.follow {
         return follow(source, arguments, output).await;
     }
-    let print = |lines: Vec<String>| lines.iter().try_for_each(|line| print(line, arguments.json, output));
-    pages(source, &arguments.wanted, Part::default(), arguments.limit, print).await
+    let mut found = false;
+    let print = |lines: Vec<String>| {
+        found |= !lines.is_empty();
+        lines.iter().try_for_each(|line| print(line, arguments.json, output))
+    };
+    pages(source, &arguments.wanted, Part::default(), arguments.limit, print).await?;
+    if !found {
+        output.remark("nothing found");
+    }
+    Ok(())
 }
 
 /// The newest ones, the oldest of them first, and then each new one.
@@ -101,26 +111,31 @@ struct Usage {
 
 fn print(line: &str, json: bool, output: &mut Output) -> Result<(), Failure> {
     match serde_json::from_str::<Shown>(line) {
-        Ok(shown) if !json => output.line(&in_two_lines(&shown)),
+        Ok(shown) if !json => output.line(&in_lines(&shown, output.width())),
         _ => output.line(line),
     }
 }
 
-fn in_two_lines(shown: &Shown) -> String {
+/// Two lines, or three where a terminal of so many columns is too narrow for a name at the end of the first.
+fn in_lines(shown: &Shown, width: Option<usize>) -> String {
     let Usage { prompt_tokens, completion_tokens } = shown.usage;
     let time = shown.timestamp.split('.').next().unwrap_or_default();
     let replay = if shown.replay_of.is_some() { "  replay" } else { "" };
-    format!(
-        "#{} {time}  {}  {} {}  {prompt_tokens}+{completion_tokens} tokens  {:.2} s  {}{replay}\n    {} → {}",
+    let head = format!(
+        "#{} {time}  {}  {} {}  {prompt_tokens}+{completion_tokens} tokens  {:.2} s",
         shown.seq,
         shown.model,
         shown.status,
         shown.finish_reason,
         shown.duration_ms / 1000.0,
-        shown.id,
-        shortened(&shown.prompt, End::Last),
-        shortened(&shown.response, End::First),
-    )
+    );
+    let name = format!("{}{replay}", shown.id);
+    let is_wide = width.is_none_or(|width| head.chars().count() + 2 + name.chars().count() <= width);
+    let gap = if is_wide { "  ".to_owned() } else { format!("\n{INDENT}") };
+    // Both texts, the arrow between them and a mark of each that it goes on.
+    let room = width.map_or(SHOWN, |width| (width.saturating_sub(INDENT.len() + 3 + 2) / 2).min(SHOWN));
+    let (prompt, response) = (shortened(&shown.prompt, End::Last, room), shortened(&shown.response, End::First, room));
+    format!("{head}{gap}{name}\n{INDENT}{prompt} → {response}")
 }
 
 /// Which end of a text is shown.
@@ -131,13 +146,13 @@ enum End {
 }
 
 /// A text on one line, as much of it as there is room for.
-fn shortened(text: &str, end: End) -> String {
+fn shortened(text: &str, end: End, room: usize) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let length = words.chars().count();
     match end {
-        _ if length <= SHOWN => words,
-        End::First => words.chars().take(SHOWN).chain(['…']).collect(),
-        End::Last => ['…'].into_iter().chain(words.chars().skip(length - SHOWN)).collect(),
+        _ if length <= room => words,
+        End::First => words.chars().take(room).chain(['…']).collect(),
+        End::Last => ['…'].into_iter().chain(words.chars().skip(length - room)).collect(),
     }
 }
 
@@ -149,15 +164,20 @@ mod tests {
     fn an_interaction_takes_two_lines() {
         let line = r#"{"timestamp":"2026-11-25T10:15:00.123456Z","prompt":"Hello\nthere","response":" world","id":"a","seq":7,"model":"m","status":200,"finish_reason":"stop","usage":{"prompt_tokens":2,"completion_tokens":1},"duration_ms":1234.5}"#;
         assert_eq!(
-            in_two_lines(&serde_json::from_str(line).unwrap()),
+            in_lines(&serde_json::from_str(line).unwrap(), None),
             "#7 2026-11-25T10:15:00  m  200 stop  2+1 tokens  1.23 s  a\n    Hello there → world"
+        );
+        // A name is selected with a double click, and stays whole for it.
+        assert_eq!(
+            in_lines(&serde_json::from_str(line).unwrap(), Some(25)),
+            "#7 2026-11-25T10:15:00  m  200 stop  2+1 tokens  1.23 s\n    a\n    …lo there → world"
         );
     }
 
     #[test]
     fn a_long_text_is_shown_where_both_meet() {
         let long = "x".repeat(SHOWN) + "yz";
-        assert_eq!(shortened(&long, End::Last), format!("…{}yz", "x".repeat(SHOWN - 2)));
-        assert_eq!(shortened(&long, End::First), format!("{}…", "x".repeat(SHOWN)));
+        assert_eq!(shortened(&long, End::Last, SHOWN), format!("…{}yz", "x".repeat(SHOWN - 2)));
+        assert_eq!(shortened(&long, End::First, SHOWN), format!("{}…", "x".repeat(SHOWN)));
     }
 }

@@ -83,6 +83,9 @@ impl<'a> Source<'a> {
         if id == LAST {
             return self.newest(&Wanted::default(), |_| true).await;
         }
+        if let Some(line) = self.numbered(id).await? {
+            return Ok(line);
+        }
         match self {
             Self::Daemon(client) => client.interaction(id).await,
             Self::Files(log) => {
@@ -91,6 +94,14 @@ impl<'a> Source<'a> {
                 Ok(String::from_utf8_lossy(&line).into_owned())
             }
         }
+    }
+
+    /// The line of an interaction that is named by its number, as the list shows it; `None` where that is no number, or there is none.
+    pub async fn numbered(&self, name: &str) -> Result<Option<String>, Failure> {
+        let Ok(number) = name.strip_prefix('#').unwrap_or(name).parse::<u64>() else { return Ok(None) };
+        let Some(behind) = number.checked_add(1).and_then(|behind| Place::try_from(behind).ok()) else { return Ok(None) };
+        let part = Part { before: Some(behind), after: number.checked_sub(1) };
+        Ok(self.page(&Wanted::default(), part, 1).await?.lines.into_iter().next())
     }
 
     /// The log in numbers, all of it.

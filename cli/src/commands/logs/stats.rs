@@ -6,9 +6,12 @@ use super::source::Source;
 use crate::arguments::logs::Stats;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::table::with_bars;
+use crate::table::{fitted, with_bars};
 
 const HEADINGS: [&str; 9] = ["", "REQUESTS", "FAILED", "LEFT", "READ", "WRITTEN", "TOKENS/S", "FIRST TOKEN", "95 OF 100"];
+
+/// The columns by their places, those first that a narrow terminal loses last.
+const BY_IMPORTANCE: [usize; HEADINGS.len()] = [0, 1, 6, 7, 5, 4, 2, 3, 8];
 
 /// Counts, by model and by day.
 pub async fn run(source: &Source<'_>, arguments: &Stats, output: &mut Output) -> Result<(), Failure> {
@@ -42,7 +45,7 @@ fn table(heading: &str, rows: &[StatsRow], width: Option<usize>, name: impl Fn(&
             format!("{:.0} ms", row.ttft_ms_95),
         ]
     }));
-    with_bars(&cells, rows.iter().map(|row| row.requests as f64), most as f64, width)
+    with_bars(&fitted(&cells, &BY_IMPORTANCE, width), rows.iter().map(|row| row.requests as f64), most as f64, width)
 }
 
 #[cfg(test)]
