@@ -6,7 +6,7 @@ mod support;
 
 use std::sync::mpsc::channel;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::terminal::Terminal;
 use support::*;
 
@@ -122,8 +122,22 @@ fn what_is_typed_during_an_answer_is_seen_at_the_next_prompt() {
     signal(&terminal.child, rustix::process::Signal::TERM);
     terminal.exits_with(143);
     assert!(terminal.is_as_it_was());
-    let last = (0..4).map(|_| daemon.request().body).last().unwrap();
-    assert_eq!(last["messages"][2]["content"], "two");
+    let bodies: Vec<Value> = (0..4).map(|_| daemon.request().body).collect();
+    assert_eq!(bodies[3]["messages"][2]["content"], "two");
+}
+
+#[test]
+fn all_lines_that_are_typed_ahead_are_heard() {
+    let daemon = Daemon::answering(vec![ready(), stream(&chat_events(&["fine"]), 4096), stream(&chat_events(&["good"]), 4096)]);
+    let mut terminal = Terminal::running(&daemon.url, &["chat"]);
+    terminal.shows("> ");
+    terminal.types("\"\"\"\rone\rtwo\"\"\"\rthree\r");
+    terminal.shows("fine");
+    terminal.shows("good");
+    let _ready = daemon.request();
+    let said: Vec<Value> =
+        (0..2).map(|_| daemon.request().body["messages"].as_array().unwrap().last().unwrap()["content"].clone()).collect();
+    assert_eq!(said, ["one\ntwo", "three"]);
 }
 
 #[test]
@@ -222,7 +236,7 @@ fn a_conversation_is_steered_retried_and_saved() {
     let bodies: Vec<_> = (0..7).map(|_| daemon.request().body).collect();
     let question = json!({"role": "user", "content": "one\n two"});
     assert_eq!((&bodies[1]["messages"], &bodies[1]["seed"]), (&json!([question]), &json!(7)));
-    assert_eq!((&bodies[5]["top_p"], &bodies[6]["top_p"]), (&json!(7.0), &serde_json::Value::Null));
+    assert_eq!((&bodies[5]["top_p"], &bodies[6]["top_p"]), (&json!(7.0), &Value::Null));
     assert_eq!(bodies[6]["model"], "other");
     assert_eq!(bodies[6]["messages"], json!([{"role": "system", "content": "Be kind."}, question]));
     assert!(bodies[6]["seed"].is_u64() && bodies[6]["seed"] != 7, "the same seed would give the same answer: {}", bodies[6]["seed"]);
