@@ -2,10 +2,12 @@
 //!
 //! - [`machine`]: processor, memory, disk, ports
 //! - [`checksums`]: whether the model's files are what they were
+//! - [`others`]: engines that aren't tried
 //! - [`trial`]: the default engine, loaded and asked, beside what this machine's memory can do
 
 mod checksums;
 mod machine;
+mod others;
 mod trial;
 
 use std::fmt;
@@ -85,6 +87,8 @@ pub async fn run(loaded: Result<Loaded, ConfigError>) -> anyhow::Result<()> {
             tell(Finding::good("configuration", format!("{} engines: {}", names.len(), names.join(", "))));
             machine::log(&settings.log).into_iter().for_each(&mut tell);
             settings.server.listen.iter().map(machine::port).for_each(&mut tell);
+            let others = settings.engines.iter().filter(|(name, _)| **name != settings.engine);
+            others.filter_map(|(name, engine)| others::finding(name, engine)).for_each(&mut tell);
             let filter = settings.diagnostics.effective_filter();
             trial::run(&settings.engine, engine_process::apart(settings.engines, &filter)?, &mut tell).await;
         }

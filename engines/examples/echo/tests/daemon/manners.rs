@@ -28,6 +28,11 @@ fn the_doctor_says_what_works_and_what_to_do_about_the_rest() {
         code == Some(0) && told.contains("warn  port") && told.contains(concat!("a MiniVault ", env!("CARGO_PKG_VERSION"), " answers at")),
         "{told}"
     );
+    std::fs::create_dir(folder.path().join("story")).unwrap();
+    let other = format!("{configuration}[engines.tale]\nbackend = \"gpt2\"\nmodel = \"./stroy\"\n");
+    std::fs::write(folder.path().join("config.toml"), other).unwrap();
+    let (code, told) = doctor("127.0.0.1:0");
+    assert!(code == Some(1) && told.contains("FAIL  engine") && told.contains("did you mean `story`?"), "{told}");
     std::fs::write(folder.path().join("config.toml"), "engine = \"parot\"\n").unwrap();
     let (code, told) = doctor("127.0.0.1:0");
     assert!(code == Some(1) && told.contains("FAIL  configuration") && told.contains("config.toml:1:10"), "{told}");
